@@ -1,0 +1,10 @@
+"""FantasyTalking for ComfyUI: one portrait and a speech recording to a talking video, on the host's own Wan model."""
+
+
+async def comfy_entrypoint():
+    """Called by the host when it loads the pack; nothing is imported before."""
+    from .fantasytalking_core.host import folders
+    from .nodes import FantasyTalkingExtension
+
+    folders.register()
+    return FantasyTalkingExtension()

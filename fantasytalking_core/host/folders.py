@@ -1,0 +1,64 @@
+"""Where files are found: the host's folders, under its keys, as its other model folders."""
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+from .. import checkpoint, wav2vec
+from ..errors import FantasyTalkingError
+
+ADAPTERS, WAV2VEC2 = "fantasytalking", "wav2vec2"
+
+
+def register() -> None:
+    """Add the pack's keys to `folder_paths`; paths of extra_model_paths.yaml come after the models folder's own."""
+    models = folder_paths.models_dir
+    elsewhere = [
+        path
+        for key in ("model_patches", "diffusion_models")
+        for path in (folder_paths.get_folder_paths(key) if key in folder_paths.folder_names_and_paths else [])
+    ]
+    _add(ADAPTERS, [os.path.join(models, ADAPTERS)], elsewhere, folder_paths.supported_pt_extensions)
+    _add(WAV2VEC2, [os.path.join(models, WAV2VEC2)], [os.path.join(models, "transformers")], {".json"})
+
+
+def _add(key: str, first: list[str], last: list[str], extensions: set[str]) -> None:
+    configured, _ = folder_paths.folder_names_and_paths.get(key, ([], None))
+    paths = list(dict.fromkeys([*first, *configured, *last]))
+    folder_paths.folder_names_and_paths[key] = (paths, set(extensions))
+
+
+def adapter_names() -> list[str]:
+    """All files that may be adapters, those called so first: DiTs lie in the same folders."""
+    return sorted(folder_paths.get_filename_list(ADAPTERS), key=lambda name: "fantasy" not in name.lower())
+
+
+def adapter_path(name: str) -> Path:
+    path = folder_paths.get_full_path(ADAPTERS, name)
+    if path is None:
+        raise FantasyTalkingError(
+            f"There is no adapter file '{name}': put it into ComfyUI/models/{ADAPTERS}; it is published at "
+            f"{checkpoint.PUBLISHED}."
+        )
+    return Path(path)
+
+
+def wav2vec_names() -> list[str]:
+    """Folders of Wav2Vec2 models, by their path below the folder that holds them."""
+    folders = (os.path.dirname(file) or "." for file in folder_paths.get_filename_list(WAV2VEC2) if _is_config(file))
+    return [name for name in folders if wav2vec.is_wav2vec2_folder(wav2vec_path(name))]
+
+
+def _is_config(file: str) -> bool:
+    return os.path.basename(file) == "config.json"
+
+
+def wav2vec_path(name: str) -> Path:
+    config = folder_paths.get_full_path(WAV2VEC2, os.path.join(name, "config.json"))
+    if config is None:
+        raise FantasyTalkingError(
+            f"There is no Wav2Vec2 folder '{name}': put all files of {wav2vec.PUBLISHED} into "
+            f"ComfyUI/models/{WAV2VEC2}/wav2vec2-base-960h."
+        )
+    return Path(config).parent

@@ -1,0 +1,76 @@
+"""Files to models under the host's memory manager."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from .. import wav2vec
+from ..adapter import Adapter
+from ..checkpoint import read_adapter
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2FeatureExtractor
+
+PIECE_MEMORY = 2 * 1024**3
+"""Bytes that encoding one 30 s piece needs at most, beside the encoder's weights (measured: docs/performance.md)."""
+
+
+def load_adapter(path: str | Path, disable_dynamic: bool = False) -> ModelPatcher:
+    """An adapter file as a model that the host loads, offloads and clones.
+
+    Weights keep the type of the file; float32 ones are stored in the type that the host picks for diffusion models
+    on this device, which halves their memory on a GPU.
+
+    Args:
+        disable_dynamic: asked for by the host when it makes a copy for another device.
+    """
+    file = read_adapter(path)
+    device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+    dtype = next(iter(file.weights.values())).dtype
+    if dtype == torch.float32:
+        count = sum(weight.numel() for weight in file.weights.values())
+        dtype = comfy.model_management.unet_dtype(device, count, [torch.bfloat16, torch.float16, torch.float32])
+    module = Adapter(file.audio, operations=comfy.ops.manual_cast, device=offload, dtype=dtype)
+    kind = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = kind(module, load_device=device, offload_device=offload)
+    weights = {key: weight.to(dtype) for key, weight in file.weights.items()}
+    module.load_state_dict(weights, assign=patcher.is_dynamic())
+    module.requires_grad_(False).eval()
+    patcher.cached_patcher_init = (load_adapter, (path,))
+    return patcher
+
+
+@dataclass(frozen=True)
+class Wav2VecEncoder:
+    """The value of an FT_WAV2VEC wire: the speech encoder under the host's memory manager, and its preprocessor."""
+
+    patcher: ModelPatcher
+    extractor: "Wav2Vec2FeatureExtractor"
+
+    def encode(self, speech: torch.Tensor) -> torch.Tensor:
+        """Audio tokens `[L, width]` of mono 16 kHz speech `[samples]`, with the host's progress and interruption."""
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=PIECE_MEMORY)
+        bar = comfy.utils.ProgressBar(100)
+
+        def progress(done: int, total: int) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            bar.update_absolute(round(100 * done / total))
+
+        return wav2vec.encode(speech, self.patcher.model, self.extractor, self.patcher.load_device, progress)
+
+
+def load_wav2vec(folder: Path) -> Wav2VecEncoder:
+    model, extractor = wav2vec.load_wav2vec2(folder)
+    patcher = ModelPatcher(
+        model,
+        load_device=comfy.model_management.text_encoder_device(),
+        offload_device=comfy.model_management.text_encoder_offload_device(),
+    )
+    return Wav2VecEncoder(patcher, extractor)

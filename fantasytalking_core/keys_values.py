@@ -1,0 +1,96 @@
+"""Keys and values of the speech: once per sampling run and token, not per step, pass and window.
+
+They depend on the speech and the adapter only, so nothing that happens while sampling changes them. Those of a
+long speech are not kept: where they would take more memory than the adapter's own weights, the tokens that a
+model call needs are computed in that call.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from .adapter import Adapter, AudioBranch
+from .windows import PADDING
+
+KeyValuePair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class CallKeysValues:
+    """What one model call attends to.
+
+    Attributes:
+        block: keys and values of a block, `[1, rows + 1, C]`, by its index.
+        windows: int64 `[1, T, l′]` into those rows, or None at clip level.
+    """
+
+    block: Callable[[int], KeyValuePair]
+    windows: torch.Tensor | None
+
+
+class SpeechKeysValues:
+    """Keys and values of one speech on one device.
+
+    Args:
+        branch: the adapter's audio branch, on any device.
+        tokens: `[L, audio]`; projected here, in float32 as in the release.
+        device, dtype: those of the query.
+        keep: whether a block's keys and values are kept for later calls.
+    """
+
+    def __init__(
+        self, branch: AudioBranch, tokens: torch.Tensor, device: torch.device, dtype: torch.dtype, keep: bool
+    ) -> None:
+        self.branch, self.keep = branch, keep
+        self.projected = branch.project(tokens[None].to(device, torch.float32)).to(dtype)
+        self.kept: dict[int, KeyValuePair] = {}
+
+    def for_call(self, windows: torch.Tensor | None) -> CallKeysValues:
+        """Keys and values for a model call in which the latent frames hear `windows` (int64 `[1, T, l′]`)."""
+        if self.keep or windows is None:
+            return CallKeysValues(self.block, windows)
+        heard, places = torch.unique(windows, return_inverse=True)
+        heard = heard[heard != PADDING]
+        rows = torch.nn.functional.pad(self.projected[:, heard], (0, 0, 0, 1))
+        missing = (windows == PADDING).any()  # then PADDING is the first of the unique values
+        places = torch.where(windows == PADDING, PADDING, places - missing.to(places.dtype))
+        return CallKeysValues(lambda index: self.branch.blocks[index](rows), places)
+
+    def block(self, index: int) -> KeyValuePair:
+        pair = self.kept.get(index)
+        if pair is None:
+            pair = self.branch.blocks[index](self.projected)
+            if self.keep:
+                self.kept[index] = pair
+        return pair
+
+
+def kept_bytes(branch: AudioBranch, tokens: int, dtype: torch.dtype) -> int:
+    """Memory of the keys and values of `tokens` in all blocks."""
+    return 2 * branch.widths.blocks * (tokens + 1) * branch.widths.model * dtype.itemsize
+
+
+class RunCache:
+    """What one sampling run keeps: keys and values by device and speech, within the adapter's own size."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple, tuple[object, SpeechKeysValues]] = {}
+        self._bytes: dict[torch.device, int] = {}
+
+    def get(
+        self, adapter: Adapter, speech: object, tokens: torch.Tensor, device: torch.device, dtype: torch.dtype
+    ) -> SpeechKeysValues:
+        """`speech` identifies the tokens; it is held, so that its identity stays its own."""
+        key = (device, dtype, id(speech))
+        if key not in self._entries:
+            needed = self._bytes.get(device, 0) + kept_bytes(adapter.audio, tokens.shape[0], dtype)
+            keep = needed <= adapter.bytes()
+            if keep:
+                self._bytes[device] = needed
+            self._entries[key] = (speech, SpeechKeysValues(adapter.audio, tokens, device, dtype, keep))
+        return self._entries[key][1]
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._bytes.clear()

@@ -1,0 +1,85 @@
+"""Speech to tokens, and tokens into the conditioning."""
+
+from comfy_api.latest import io
+
+from ..fantasytalking_core import waveform
+from ..fantasytalking_core.host import conditioning
+from ..fantasytalking_core.speech import Speech
+from . import sockets
+
+
+class FantasyTalkingEncodeSpeech(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FantasyTalkingEncodeSpeech",
+            display_name="FantasyTalking Encode Speech",
+            category=f"{sockets.CATEGORY}/speech",
+            description="Encodes a stretch of speech for a clip of a given length. Speech that is shorter than the clip "
+            "is padded with silence, never stretched, so the lips stay in time.",
+            search_aliases=["audio to video", "speech", "voice", "wav2vec", "lip sync", "fantasy talking", "audio encode"],
+            inputs=[
+                sockets.Wav2Vec.Input("wav2vec", tooltip="From the Wav2Vec2 Loader."),
+                io.Audio.Input("audio", tooltip="One recording, any sample rate; channels are averaged."),
+                io.Float.Input(
+                    "fps", default=23.0, min=waveform.MIN_FPS, max=waveform.MAX_FPS, step=0.001,
+                    tooltip="Frames per second of the video. FantasyTalking was trained at 23.",
+                ),
+                io.Int.Input(
+                    "length", default=0, min=0, max=1_000_001, step=1,
+                    tooltip="Frames of the clip: 4n + 1, at least 5. 0 takes as many as the speech needs; 81 is what the "
+                    "model was trained on, for more use the host's Wan Context Windows.",
+                ),
+                io.Float.Input(
+                    "start_time", default=0.0, min=0.0, max=86400.0, step=0.01,
+                    tooltip="Seconds into the recording at which the clip begins.",
+                ),
+            ],
+            outputs=[
+                sockets.Speech.Output(display_name="speech", tooltip="For FantasyTalking Conditioning."),
+                io.Audio.Output(display_name="audio", tooltip="The clip's sound, exactly as long as the video."),
+                io.Int.Output(display_name="length", tooltip="Frames of the clip: for WanImageToVideo."),
+                io.Float.Output(display_name="fps", tooltip="For CreateVideo."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, wav2vec, audio, fps: float, length: int, start_time: float) -> io.NodeOutput:
+        samples, rate = audio["waveform"], int(audio["sample_rate"])
+        waveform.check_recording(samples, rate, start_time)
+        first = int(start_time * rate)
+        if length == 0:
+            waveform.check_clip(waveform.MIN_FRAMES, fps)
+            length = waveform.frames_for(samples.shape[-1] - first, rate, fps)
+        waveform.check_clip(length, fps)
+        tokens = wav2vec.encode(waveform.mono_16k(samples, rate, length, fps, start_time))
+        sound = waveform.cut(samples, first, waveform.samples_for(length, fps, rate))
+        return io.NodeOutput(Speech(tokens, length, fps), {"waveform": sound, "sample_rate": rate}, length, fps)
+
+
+class FantasyTalkingConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FantasyTalkingConditioning",
+            display_name="FantasyTalking Conditioning",
+            category=f"{sockets.CATEGORY}/speech",
+            description="Adds the speech to the prompts. Put it between WanImageToVideo and the sampler.",
+            search_aliases=["speech conditioning", "audio conditioning", "talking head", "fantasy talking"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The positive output of WanImageToVideo."),
+                io.Conditioning.Input("negative", tooltip="The negative output of WanImageToVideo."),
+                sockets.Speech.Input("speech", tooltip="From Encode Speech."),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="With the speech."),
+                io.Conditioning.Output(display_name="negative", tooltip="Without speech: the guider needs it so."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, positive, negative, speech: Speech) -> io.NodeOutput:
+        return io.NodeOutput(conditioning.with_entries(positive, conditioning.entries_of(speech)), negative)
+
+
+NODES = [FantasyTalkingEncodeSpeech, FantasyTalkingConditioning]

@@ -1,0 +1,93 @@
+"""The real host, in this process, with this pack loaded by it as one of its custom nodes."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = Path(os.environ["FANTASYTALKING_HOST"])
+# The host's own modules come first: the pack has a folder named like the host's nodes.py.
+sys.path[:0] = [str(HOST)]
+sys.path += [str(ROOT), str(ROOT / "tests")]
+
+
+def link(target: Path, source: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(source, target_is_directory=source.is_dir())
+
+
+@pytest.fixture(scope="session")
+def base_directory(tmp_path_factory) -> Path:
+    """What `--base-directory` points to: the pack, the tests' own nodes, the reference's small models."""
+    from support import reference
+
+    base = tmp_path_factory.mktemp("base")
+    link(base / "custom_nodes" / "FantasyTalking", ROOT)
+    link(base / "custom_nodes" / "FantasyTalkingTest", ROOT / "tests" / "support" / "test_nodes")
+    models = base / "models"
+    reference.write_dit(models / "diffusion_models" / "reference_wan_i2v.safetensors")
+    data = reference.FOLDER
+    link(models / "fantasytalking" / "reference.safetensors", data / "fantasytalking" / "fantasytalking_tiny.safetensors")
+    link(models / "wav2vec2" / "reference", data / "wav2vec2")
+    for folder in ("input", "output", "user", "temp"):
+        (base / folder).mkdir()
+    reference.write_wave(base / "input" / "speech.wav")
+    return base
+
+
+@pytest.fixture(scope="session")
+def host(base_directory) -> SimpleNamespace:
+    """The host's modules after it has loaded its nodes and this pack's.
+
+    `nodes`: all node classes by id; `core`: the pack's `fantasytalking_core` package as the host imported it.
+    """
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    comfy.cli_args.args.base_directory = str(base_directory)
+    import folder_paths
+    import nodes
+    import server
+    import utils.extra_config  # noqa: F401  as the host's main.py does, before `nodes` runs anything
+
+    loop = asyncio.new_event_loop()
+    server.PromptServer(loop)
+    loop.run_until_complete(nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=False))
+    package = nodes.NODE_CLASS_MAPPINGS["FantasyTalkingSampler"].__module__.rsplit(".nodes.", 1)[0]
+
+    def core(name: str):
+        import importlib
+
+        return importlib.import_module(f"{package}.fantasytalking_core.{name}")
+
+    return SimpleNamespace(nodes=nodes.NODE_CLASS_MAPPINGS, core=core, folder_paths=folder_paths)
+
+
+@pytest.fixture
+def run(host):
+    """Run a node by its id, as the host runs it: under inference mode; returns its outputs."""
+
+    def run_node(node_id: str, **inputs):
+        node = host.nodes[node_id]
+        with torch.inference_mode():
+            if hasattr(node, "GET_NODE_INFO_V1"):
+                return node.execute(**inputs).args
+            return getattr(node(), node.FUNCTION)(**inputs)
+
+    return run_node
+
+
+@pytest.fixture
+def model(host, run):
+    """The reference's DiT, as the host's own loader gives it."""
+    return run("UNETLoader", unet_name="reference_wan_i2v.safetensors", weight_dtype="default")[0]
+
+
+@pytest.fixture
+def adapter(run):
+    return run("FantasyTalkingAdapterLoader", adapter_name="reference.safetensors")[0]
