@@ -16,7 +16,7 @@ from ..adapter import Adapter
 from ..checkpoint import read_adapter
 
 if TYPE_CHECKING:
-    from transformers import Wav2Vec2FeatureExtractor
+    from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 PIECE_MEMORY = 2 * 1024**3
 """Bytes that encoding one 30 s piece needs at most, beside the encoder's weights (measured: docs/performance.md)."""
@@ -54,6 +54,10 @@ class Wav2VecEncoder:
     patcher: ModelPatcher
     extractor: "Wav2Vec2FeatureExtractor"
 
+    @property
+    def model(self) -> "Wav2Vec2Model":
+        return self.patcher.model.encoder
+
     def encode(self, speech: torch.Tensor) -> torch.Tensor:
         """Audio tokens `[L, width]` of mono 16 kHz speech `[samples]`, with the host's progress and interruption."""
         comfy.model_management.load_models_gpu([self.patcher], memory_required=PIECE_MEMORY)
@@ -63,13 +67,15 @@ class Wav2VecEncoder:
             comfy.model_management.throw_exception_if_processing_interrupted()
             bar.update_absolute(round(100 * done / total))
 
-        return wav2vec.encode(speech, self.patcher.model, self.extractor, self.patcher.load_device, progress)
+        return wav2vec.encode(speech, self.model, self.extractor, self.patcher.load_device, progress)
 
 
 def load_wav2vec(folder: Path) -> Wav2VecEncoder:
     model, extractor = wav2vec.load_wav2vec2(folder)
+    holder = torch.nn.Module()  # the host sets `device` on what it manages, which is a property of this model
+    holder.encoder = model
     patcher = ModelPatcher(
-        model,
+        holder,
         load_device=comfy.model_management.text_encoder_device(),
         offload_device=comfy.model_management.text_encoder_offload_device(),
     )
