@@ -34,36 +34,39 @@ class SpeechKeysValues:
 
     Args:
         branch: the adapter's audio branch, on any device.
-        tokens: `[L, audio]`; projected here, in float32 as in the release.
+        tokens: `[L, audio]`, on any device.
         device, dtype: those of the query.
-        keep: whether a block's keys and values are kept for later calls.
+        keep: whether they are kept for later calls; if not, a call computes those that it needs, and the device
+            never holds more than that.
     """
 
     def __init__(
         self, branch: AudioBranch, tokens: torch.Tensor, device: torch.device, dtype: torch.dtype, keep: bool
     ) -> None:
-        self.branch, self.keep = branch, keep
-        self.projected = branch.project(tokens[None].to(device, torch.float32)).to(dtype)
+        self.branch, self.tokens, self.device, self.dtype, self.keep = branch, tokens, device, dtype, keep
+        self.projected = self.project(tokens) if keep else None
         self.kept: dict[int, KeyValuePair] = {}
+
+    def project(self, tokens: torch.Tensor) -> torch.Tensor:
+        """`[1, rows + 1, projected]`; in float32, as in the release."""
+        return self.branch.project(tokens[None].to(self.device, torch.float32)).to(self.dtype)
 
     def for_call(self, windows: torch.Tensor | None) -> CallKeysValues:
         """Keys and values for a model call in which the latent frames hear `windows` (int64 `[1, T, l′]`)."""
-        if self.keep or windows is None:
-            return CallKeysValues(self.block, windows)
-        heard, places = torch.unique(windows, return_inverse=True)
-        heard = heard[heard != PADDING]
-        rows = torch.nn.functional.pad(self.projected[:, heard], (0, 0, 0, 1))
-        missing = (windows == PADDING).any()  # then PADDING is the first of the unique values
-        places = torch.where(windows == PADDING, PADDING, places - missing.to(places.dtype))
-        return CallKeysValues(lambda index: self.branch.blocks[index](rows), places)
+        if self.keep:
+            return CallKeysValues(self.kept_block, windows)
+        tokens = self.tokens
+        if windows is not None:
+            heard, places = torch.unique(windows.to(tokens.device), return_inverse=True)
+            padded = int(PADDING in heard)  # the lowest index, so the first of the unique ones
+            tokens, windows = tokens[heard[padded:]], (places - padded).to(self.device)
+        rows = self.project(tokens)
+        return CallKeysValues(lambda index: self.branch.blocks[index](rows), windows)
 
-    def block(self, index: int) -> KeyValuePair:
-        pair = self.kept.get(index)
-        if pair is None:
-            pair = self.branch.blocks[index](self.projected)
-            if self.keep:
-                self.kept[index] = pair
-        return pair
+    def kept_block(self, index: int) -> KeyValuePair:
+        if index not in self.kept:
+            self.kept[index] = self.branch.blocks[index](self.projected)
+        return self.kept[index]
 
 
 def kept_bytes(branch: AudioBranch, tokens: int, dtype: torch.dtype) -> int:

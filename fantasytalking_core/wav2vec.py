@@ -38,9 +38,15 @@ def is_wav2vec2_folder(folder: Path) -> bool:
 def load_wav2vec2(folder: Path) -> tuple["Wav2Vec2Model", "Wav2Vec2FeatureExtractor"]:
     """The encoder and the preprocessor settings of a local folder; nothing is ever downloaded.
 
-    float32, as in the release: stored in 16 bit, quiet speech comes out wrong.
+    float32, as in the release, whatever the file holds: in 16 bit, quiet speech comes out wrong.
+
+    Raises:
+        FantasyTalkingError: no Wav2Vec2 folder, incomplete, broken, or a file in it that tries to run code.
     """
+    import transformers
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    dtype = "dtype" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56) else "torch_dtype"
 
     if not is_wav2vec2_folder(folder):
         raise FantasyTalkingError(
@@ -54,7 +60,7 @@ def load_wav2vec2(folder: Path) -> tuple["Wav2Vec2Model", "Wav2Vec2FeatureExtrac
         )
     try:
         model, report = Wav2Vec2Model.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            folder, local_files_only=True, output_loading_info=True, **{dtype: torch.float32}
         )
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises a different type for each way a file can be broken
@@ -123,7 +129,7 @@ def encode(
 
     Args:
         speech: `[samples]` float32.
-        progress: called with samples done and samples in all; may raise to interrupt.
+        progress: called after every piece with the tokens done and the tokens in all; may raise to interrupt.
 
     Returns:
         `[L, width]` float32 on the CPU.

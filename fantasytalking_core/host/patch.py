@@ -109,22 +109,32 @@ class AppliedAdapter:
     audio_strength: float
     identity_strength: float
 
-    def prepare_sampling(self, executor: Any, model: ModelPatcher, noise_shape: Any, conds: dict, *args: Any, **kwargs: Any):
-        """Check the speech against the latent and the adapter before anything is loaded; at strength 0, drop it.
+    def outer_sample(self, executor: Any, noise: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One sampling run, of which keys and values are kept until it ends, fails or is interrupted.
 
-        Dropped and not only ignored: then the host batches the passes as it does without this pack, and the result
-        is bit-identical.
+        The speech is checked against the latent and the adapter before anything is loaded. At strength 0 it is
+        dropped, not only ignored: then the host batches the passes as it does without this pack, and the result is
+        bit-identical.
         """
-        widths = adapter_of(model).audio.widths
-        checked = {}
-        for name, items in conds.items():
+        guider, cache = executor.class_obj, RunCache()
+        widths = adapter_of(guider.model_patcher).audio.widths
+        for items in guider.conds.values():
             for item in items:
                 if speech := item["model_conds"].get(SPEECH):
-                    check_speech(speech.cond, noise_shape, widths)
-            if self.audio_strength == 0:
-                items = [{**item, "model_conds": silent(item["model_conds"])} for item in items]
-            checked[name] = items
-        return executor(model, noise_shape, checked, *args, **kwargs)
+                    check_speech(speech.cond, noise.shape, widths)
+        if self.audio_strength == 0:
+            guider.conds = {
+                name: [{**item, "model_conds": silent(item["model_conds"])} for item in items]
+                for name, items in guider.conds.items()
+            }
+        outer_options = guider.model_options
+        guider.model_options = comfy.model_patcher.create_model_options_clone(outer_options)
+        guider.model_options["transformer_options"][RUN] = cache
+        try:
+            return executor(noise, *args, **kwargs)
+        finally:
+            guider.model_options = outer_options
+            cache.clear()
 
     def apply_model(
         self, executor: Any, x: torch.Tensor, t: Any, c_concat=None, c_crossattn=None, control=None,
@@ -149,19 +159,6 @@ class AppliedAdapter:
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
-def outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    """Keys and values live as long as the sampling run, also when it fails or is interrupted."""
-    guider, cache = executor.class_obj, RunCache()
-    outer_options = guider.model_options
-    guider.model_options = comfy.model_patcher.create_model_options_clone(outer_options)
-    guider.model_options["transformer_options"][RUN] = cache
-    try:
-        return executor(*args, **kwargs)
-    finally:
-        guider.model_options = outer_options
-        cache.clear()
-
-
 def adapter_of(model: ModelPatcher) -> Adapter | None:
     """The adapter that is applied to a MODEL, on that model's own device."""
     patchers = model.get_additional_models_with_key(KEY)
@@ -180,8 +177,7 @@ def apply_adapter(
     if arm not in patches.get("attn1_patch", []):
         model.set_model_attn1_patch(arm)
     for kind, wrapper in (
-        (WrappersMP.OUTER_SAMPLE, outer_sample),
-        (WrappersMP.PREPARE_SAMPLING, applied.prepare_sampling),
+        (WrappersMP.OUTER_SAMPLE, applied.outer_sample),
         (WrappersMP.APPLY_MODEL, applied.apply_model),
     ):
         model.remove_wrappers_with_key(kind, KEY)
