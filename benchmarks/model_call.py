@@ -1,0 +1,66 @@
+"""A model call with speech against one without.
+
+    python dev.py run benchmarks/model_call.py
+    python dev.py run benchmarks/model_call.py --dim 5120 --blocks 40 --ffn 13824 --size 512 --dtype bfloat16
+
+The default is a DiT of 8 blocks, dim 1024, 81 frames of 128 × 128; the release itself takes 1.06 there.
+"""
+
+import argparse
+
+import torch
+from common import compare, random_clip, random_model
+
+import comfy.model_management
+import comfy.samplers
+from comfy.model_patcher import create_model_options_clone
+from fantasytalking_core.host.conditioning import without_speech
+from fantasytalking_core.host.patch import RUN
+from fantasytalking_core.keys_values import RunCache
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dim", type=int, default=1024)
+    parser.add_argument("--blocks", type=int, default=8)
+    parser.add_argument("--ffn", type=int, default=4096)
+    parser.add_argument("--size", type=int, default=128, help="pixels")
+    parser.add_argument("--frames", type=int, default=81)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--pairs", type=int, default=20)
+    options = parser.parse_args()
+
+    model = random_model(options.dim, options.blocks, options.ffn, dtype=getattr(torch, options.dtype))
+    positive, _, latent = random_clip(options.frames, options.size, options.size)
+    device = model.load_device
+    comfy.model_management.load_models_gpu([model, *model.get_nested_additional_models()])
+    x = torch.randn_like(latent["samples"]).to(device)
+    sigma = torch.tensor([0.7], device=device)
+
+    # what the host's guider does around a sampling run, so that single calls can be timed
+    guider = comfy.samplers.CFGGuider(model)
+    guider.inner_set_conds({"positive": positive, "silent": without_speech(positive)})
+    conds = comfy.samplers.process_conds(model.model, x, dict(guider.original_conds), device)
+    run_options = create_model_options_clone(model.model_options)
+    wrappers = run_options["transformer_options"].setdefault("wrappers", {})
+    wrappers.update({kind: {key: list(those) for key, those in keys.items()} for kind, keys in model.wrappers.items()})
+    run_options["transformer_options"][RUN] = RunCache()
+    model.pre_run()
+
+    def call(which: str):
+        with torch.inference_mode():
+            return comfy.samplers.calc_cond_batch(model.model, [conds[which]], x, sigma, run_options)
+
+    assert not torch.equal(call("positive")[0], call("silent")[0])
+    size = f"{options.blocks} blocks of width {options.dim}, {options.frames} frames of {options.size} x {options.size}"
+    compare(f"speech / no speech ({size}, {options.dtype})", lambda: call("positive"), lambda: call("silent"), options.pairs)
+    compare("no speech / no speech (the noise of this measurement)", lambda: call("silent"), lambda: call("silent"), options.pairs)
+    if torch.cuda.is_available():
+        for which in ("silent", "positive"):
+            torch.cuda.reset_peak_memory_stats()
+            call(which)
+            print(f"peak memory, {which}: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
