@@ -1,157 +1,22 @@
-"""The demo: a saved workflow file in the form that the server runs, and a video with sound at the end of it."""
+"""The demo: a real ComfyUI, small random models, and a video with sound at the end of it."""
+import asyncio
 import json
-import math
 import os
 import subprocess
 import sys
-import wave
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import aiohttp
 import av
+import host
 import pytest
-from run import SETTINGS, DemoError, refusal, saved_video, with_demo_models
-from workflow import WorkflowError, to_api
+import run
+from host import ComfyUI, HostError
+from run import DemoError, refusal, saved_video, with_demo_models
 
 ROOT = Path(__file__).resolve().parent.parent
-
-# What a server says of its nodes, in the forms of both of its APIs for nodes.
-OBJECT_INFO = {
-    "Load": {"input": {"required": {"name": [["a.png", "b.png"], {"image_upload": True}]}}, "display_name": "Load it"},
-    "Sample": {
-        "input": {"required": {"image": ["IMAGE"], "seed": ["INT", {"control_after_generate": True}],
-                               "steps": ["INT", {"default": 20}], "kind": ["COMBO", {"options": ["euler", "heun"]}]},
-                  "optional": {"mask": ["MASK"], "note": ["STRING", {}]}},
-        "input_order": {"required": ["image", "seed", "steps", "kind"], "optional": ["mask", "note"]}},
-    "Noise": {"input": {"required": {"noise_seed": ["INT", {}], "amount": ["FLOAT", {}]}}},
-    "Blur": {"input": {"required": {"mask": ["MASK"], "image": ["IMAGE"], "radius": ["FLOAT", {}]}}},
-    "Forced": {"input": {"required": {"fps": ["FLOAT", {"forceInput": True}], "name": ["STRING", {}]}}},
-    "Save": {"input": {"required": {
-        "image": ["IMAGE"],
-        "codec": ["COMFY_DYNAMICCOMBO_V3", {"options": [
-            {"key": "auto", "inputs": {}},
-            {"key": "h264", "inputs": {"required": {"encoding": ["COMFY_DYNAMICCOMBO_V3", {"options": [
-                {"key": "re-encode", "inputs": {"required": {"crf": ["FLOAT", {}]}}}]}]}}}]}],
-        "prefix": ["STRING", {}]}}},
-}
-
-
-def node(number: int, kind: str, values=(), inputs=(), outputs=("IMAGE",), mode: int = 0) -> dict:
-    """A saved node; `inputs` are (name, type, link)."""
-    return {"id": number, "type": kind, "mode": mode, "widgets_values": list(values) or None,
-            "inputs": [{"name": name, "type": type, "link": link} for name, type, link in inputs],
-            "outputs": [{"name": type, "type": type} for type in outputs]}
-
-
-def convert(*nodes: dict, links=()) -> dict:
-    return to_api({"nodes": list(nodes), "links": list(links)}, OBJECT_INFO)
-
-
-LOAD = node(1, "Load", ["b.png", "image"])
-
-
-def image_link(number: int, source: int, target: int, slot: int = 0) -> list:
-    return [number, source, slot, target, 0, "IMAGE"]
-
-
-def test_values_get_their_names_from_the_servers_order():
-    prompt = convert(node(2, "Blur", [1.5]))
-    assert prompt["2"]["inputs"] == {"radius": 1.5}
-
-
-def test_the_upload_buttons_value_is_left_out():
-    assert convert(LOAD)["1"]["inputs"] == {"name": "b.png"}
-
-
-def test_the_value_that_controls_a_seed_is_left_out():
-    prompt = convert(node(2, "Sample", [42, "randomize", 30, "heun", "hello"]))
-    assert prompt["2"]["inputs"] == {"seed": 42, "steps": 30, "kind": "heun", "note": "hello"}
-
-
-def test_a_noise_seed_has_a_control_value_without_saying_so():
-    assert convert(node(2, "Noise", [42, "fixed", 0.5]))["2"]["inputs"] == {"noise_seed": 42, "amount": 0.5}
-
-
-def test_an_input_without_a_widget_takes_no_value():
-    assert convert(node(2, "Forced", ["x"]))["2"]["inputs"] == {"name": "x"}
-
-
-def test_a_dynamic_combo_brings_the_values_of_its_choice():
-    prompt = convert(node(2, "Save", ["h264", "re-encode", 19.0, "film"]))
-    assert prompt["2"]["inputs"] == {"codec": "h264", "codec.encoding": "re-encode", "codec.encoding.crf": 19.0,
-                                     "prefix": "film"}
-
-
-def test_a_dynamic_combo_brings_nothing_of_what_was_not_chosen():
-    assert convert(node(2, "Save", ["auto", "film"]))["2"]["inputs"] == {"codec": "auto", "prefix": "film"}
-
-
-def test_a_link_names_the_node_and_the_output_that_feed_it():
-    prompt = convert(LOAD, node(2, "Blur", [1.0], [("image", "IMAGE", 9)]), links=[image_link(9, 1, 2, slot=3)])
-    assert prompt["2"]["inputs"]["image"] == ["1", 3]
-
-
-def test_a_link_takes_the_place_of_a_widgets_value():
-    prompt = convert(LOAD, node(2, "Blur", [1.0], [("radius", "FLOAT", 9)]), links=[[9, 1, 0, 2, 0, "FLOAT"]])
-    assert prompt["2"]["inputs"]["radius"] == ["1", 0]
-
-
-def test_links_may_be_saved_as_objects():
-    link = {"id": 9, "origin_id": 1, "origin_slot": 0, "target_id": 2, "target_slot": 0, "type": "IMAGE"}
-    prompt = convert(LOAD, node(2, "Blur", [1.0], [("image", "IMAGE", 9)]), links=[link])
-    assert prompt["2"]["inputs"]["image"] == ["1", 0]
-
-
-def test_values_may_be_saved_with_their_names():
-    saved = node(2, "Blur") | {"widgets_values": {"radius": 2.0}}
-    assert convert(saved)["2"]["inputs"] == {"radius": 2.0}
-
-
-def test_notes_are_left_out():
-    assert convert(LOAD, node(2, "Note", ["read me"]), node(3, "MarkdownNote", ["# me too"])).keys() == {"1"}
-
-
-def test_reroutes_are_left_out_and_looked_through():
-    prompt = convert(LOAD, node(2, "Reroute", (), [("", "*", 7)]), node(3, "Reroute", (), [("", "*", 8)]),
-                     node(4, "Blur", [1.0], [("image", "IMAGE", 9)]),
-                     links=[image_link(7, 1, 2), image_link(8, 2, 3), image_link(9, 3, 4)])
-    assert prompt.keys() == {"1", "4"}
-    assert prompt["4"]["inputs"]["image"] == ["1", 0]
-
-
-def test_a_muted_node_is_left_out_and_so_are_the_links_from_it():
-    muted = LOAD | {"mode": 2}
-    prompt = convert(muted, node(2, "Blur", [1.0], [("image", "IMAGE", 9)]), links=[image_link(9, 1, 2)])
-    assert prompt.keys() == {"2"}
-    assert "image" not in prompt["2"]["inputs"]
-
-
-def test_a_bypassed_node_passes_on_its_input_of_the_same_type():
-    bypassed = node(2, "Blur", [1.0], [("mask", "MASK", None), ("image", "IMAGE", 8)], mode=4)
-    prompt = convert(LOAD, bypassed, node(3, "Blur", [2.0], [("image", "IMAGE", 9)]),
-                     links=[image_link(8, 1, 2), image_link(9, 2, 3)])
-    assert prompt.keys() == {"1", "3"}
-    assert prompt["3"]["inputs"]["image"] == ["1", 0]
-
-
-def test_a_bypassed_node_prefers_the_input_in_the_outputs_place():
-    bypassed = node(3, "Blur", [1.0], [("first", "IMAGE", 6), ("second", "IMAGE", 7)], ("IMAGE", "IMAGE"), mode=4)
-    prompt = convert(LOAD, node(2, "Load", ["a.png"]), bypassed, node(4, "Blur", [2.0], [("image", "IMAGE", 9)]),
-                     links=[image_link(6, 1, 3), image_link(7, 2, 3), image_link(9, 3, 4, slot=1)])
-    assert prompt["4"]["inputs"]["image"] == ["2", 0]
-
-
-def test_a_node_that_the_server_does_not_know_is_named():
-    with pytest.raises(WorkflowError, match="Node 5 is of type Strange"):
-        convert(node(5, "Strange"))
-
-
-def test_values_that_an_older_file_lacks_are_the_defaults():
-    assert convert(node(2, "Sample", [42, "fixed"]))["2"]["inputs"] == {"seed": 42, "steps": 20, "kind": "euler"}
-
-
-def test_a_title_that_the_user_gave_is_kept():
-    assert convert(LOAD | {"title": "My face"})["1"]["_meta"]["title"] == "My face"
 
 
 def test_the_demo_puts_its_stand_ins_in_the_place_of_the_two_large_encoders():
@@ -161,8 +26,8 @@ def test_the_demo_puts_its_stand_ins_in_the_place_of_the_two_large_encoders():
 
 
 def test_the_demo_keeps_the_links_of_the_nodes_whose_settings_it_changes():
-    node = {"class_type": "WanImageToVideo", "inputs": {"width": 512, "height": 512, "length": ["11", 2]}}
-    assert with_demo_models({"8": node})["8"]["inputs"] == {**SETTINGS["WanImageToVideo"], "length": ["11", 2]}
+    sampler = {"class_type": "FantasyTalkingSampler", "inputs": {"steps": 30, "model": ["3", 0]}}
+    assert with_demo_models({"8": sampler})["8"]["inputs"] == {"steps": 4, "model": ["3", 0]}
 
 
 def test_a_rejected_graph_is_explained_in_one_sentence():
@@ -175,6 +40,96 @@ def test_a_rejected_graph_is_explained_in_one_sentence():
 def test_a_graph_that_saves_no_video_is_explained():
     with pytest.raises(DemoError, match="saved no video"):
         saved_video({"9": {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]}})
+
+
+class Events:
+    """The messages of a websocket."""
+
+    def __init__(self, *events: tuple[str, dict]) -> None:
+        self.events = iter(events)
+
+    def __aiter__(self) -> "Events":
+        return self
+
+    async def __anext__(self) -> aiohttp.WSMessage:
+        for kind, data in self.events:
+            text = json.dumps({"type": kind, "data": {"prompt_id": "mine", **data}})
+            return aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, text, None)
+        raise StopAsyncIteration
+
+
+SAMPLER = {"7": {"class_type": "KSampler", "_meta": {"title": "My sampler"}}}
+
+
+def follow(*events: tuple[str, dict]) -> None:
+    asyncio.run(run.follow(Events(*events), "mine", SAMPLER))
+
+
+def test_progress_lines_name_the_node_and_count_its_steps(capsys):
+    follow(("executing", {"node": "7"}), ("progress", {"value": 3, "max": 4}), ("execution_success", {}))
+    assert capsys.readouterr().out.split("\n") == ["  My sampler", "    3 of 4", ""]
+
+
+def test_what_happens_to_other_graphs_is_ignored():
+    follow(("execution_error", {"prompt_id": "another's"}), ("execution_success", {}))
+
+
+def test_a_node_that_fails_is_named_with_its_message():
+    failure = {"node_id": "7", "node_type": "KSampler", "exception_message": "speech is too long\n"}
+    with pytest.raises(DemoError, match=r"^Node 7 \(KSampler\) failed: speech is too long$"):
+        follow(("execution_error", failure))
+
+
+def test_a_connection_that_is_closed_early_is_explained():
+    with pytest.raises(DemoError, match="closed the connection before the graph was done"):
+        follow(("executing", {"node": "7"}))
+
+
+@pytest.fixture
+def small_host(tmp_path, monkeypatch) -> Callable[[str], ComfyUI]:
+    """A ComfyUI whose main.py is given."""
+    monkeypatch.setenv("FANTASYTALKING_HOST", str(tmp_path))
+    monkeypatch.setattr(host, "has_cuda", lambda: False)
+
+    def make(main: str) -> ComfyUI:
+        (tmp_path / "main.py").write_text(main)
+        return ComfyUI(tmp_path / "log.txt", patience=2)
+
+    return make
+
+
+ANSWERING = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+def test_a_host_that_ends_before_it_is_ready_is_explained_by_its_last_lines(small_host):
+    with pytest.raises(HostError, match="(?s)ended with status 5 before it was ready.*no torch here"):
+        small_host("import sys; print('no torch here'); sys.exit(5)").__enter__()
+
+
+def test_a_host_that_does_not_answer_is_given_up_and_ended(small_host):
+    silent = small_host("import time; time.sleep(60)")
+    with pytest.raises(HostError, match="did not answer within 2 s"):
+        silent.__enter__()
+    assert silent.process.poll() is not None
+
+
+def test_a_pack_that_fails_to_load_is_named(small_host):
+    line = "Cannot import FantasyTalking module for custom nodes: no librosa"
+    with pytest.raises(HostError, match=line):
+        small_host(f"print({line!r}, flush=True)" + ANSWERING).__enter__()
+
+
+def test_a_host_is_gone_after_its_with_statement(small_host):
+    with small_host(ANSWERING) as running:
+        assert running.process.poll() is None
+    assert running.process.poll() is not None
 
 
 @pytest.fixture(scope="module")
@@ -199,18 +154,14 @@ def read_video(path: Path) -> tuple[list[av.VideoFrame], Fraction, int, int]:
         return frames, rate, samples, container.streams.audio[0].rate
 
 
-def test_the_demos_video_has_the_demos_size(video):
+def test_the_demos_video_is_small_and_as_square_as_its_portrait(video):
     frames, *_ = read_video(video)
-    assert {(frame.width, frame.height) for frame in frames} == {
-        (SETTINGS["WanImageToVideo"]["width"], SETTINGS["WanImageToVideo"]["height"])}
+    assert {(frame.width, frame.height) for frame in frames} == {(128, 128)}
 
 
-def test_the_demos_video_has_the_fewest_frames_4n_plus_1_that_cover_the_speech(video):
+def test_the_demos_video_has_the_81_frames_at_23_per_second_of_the_workflow(video):
     frames, rate, *_ = read_video(video)
-    with wave.open(str(ROOT / "demo/speech.wav")) as speech:
-        needed = math.ceil(speech.getnframes() / speech.getframerate() * 23)
-    assert rate == 23
-    assert len(frames) == 4 * math.ceil((needed - 1) / 4) + 1
+    assert (len(frames), rate) == (81, 23)
 
 
 def test_the_demos_sound_is_as_long_as_its_video_to_within_one_audio_frame(video):

@@ -1,0 +1,93 @@
+"""Make small models of random weights that the host's own loaders and this pack's accept.
+
+They show that the whole pipeline runs; a trained model looks and sounds different.
+
+    python dev.py run demo/make_models.py MODELS_FOLDER
+"""
+import sys
+from pathlib import Path
+
+import comfy.cli_args
+
+comfy.cli_args.args.cpu = True  # must be set before the host looks for a GPU
+
+import comfy.ops
+import torch
+from comfy.ldm.wan.model import WanModel
+from comfy.ldm.wan.vae import WanVAE
+from safetensors.torch import save_file
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+DIM = 128
+LAYERS = 2
+AUDIO_DIM = 768
+ADAPTER_DIM = 64
+
+
+def random_tensor(shape: torch.Size | tuple[int, ...], fan_in: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(shape, generator=generator) / fan_in ** 0.5
+
+
+def random_weights(module: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    """Random values for the weights of a module whose parameters the host leaves without any."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, value in module.state_dict().items():
+        if name.endswith("bias"):
+            weights[name] = torch.zeros(value.shape)
+        elif name.endswith("gamma") or value.ndim == 1:
+            weights[name] = torch.ones(value.shape)
+        else:
+            weights[name] = random_tensor(value.shape, value[0].numel(), generator)
+    return weights
+
+
+def wan_i2v() -> dict[str, torch.Tensor]:
+    """A Wan2.1 I2V diffusion model of 2 blocks, width 128, one head."""
+    model = WanModel(model_type="i2v", in_dim=36, dim=DIM, ffn_dim=64, freq_dim=256, text_dim=4096, out_dim=16,
+                     num_heads=1, num_layers=LAYERS, device="cpu", dtype=torch.float32,
+                     operations=comfy.ops.disable_weight_init)
+    return {name: value.half() for name, value in random_weights(model, seed=1).items()}
+
+
+def wan_vae() -> dict[str, torch.Tensor]:
+    """A Wan2.1 VAE of width 2."""
+    model = WanVAE(dim=2, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[],
+                   temperal_downsample=[False, True, True], dropout=0.0)
+    return random_weights(model, seed=2)
+
+
+def adapter() -> dict[str, torch.Tensor]:
+    """A FantasyTalking adapter for `wan_i2v`, in the flat layout of the community's conversions."""
+    generator = torch.Generator().manual_seed(3)
+    weights = {"proj_model.proj.weight": random_tensor((ADAPTER_DIM, AUDIO_DIM), AUDIO_DIM, generator),
+               "proj_model.norm.weight": torch.ones(ADAPTER_DIM),
+               "proj_model.norm.bias": torch.zeros(ADAPTER_DIM)}
+    for block in range(LAYERS):
+        for part in ("k_proj", "v_proj"):
+            name = f"blocks.{block}.cross_attn.{part}.weight"
+            weights[name] = random_tensor((DIM, ADAPTER_DIM), ADAPTER_DIM, generator)
+    return weights
+
+
+def save_wav2vec2(folder: Path) -> None:
+    """A one-layer Wav2Vec2 with the hop and output width of facebook/wav2vec2-base-960h, as a transformers folder."""
+    torch.manual_seed(4)
+    config = Wav2Vec2Config(hidden_size=AUDIO_DIM, num_hidden_layers=1, num_attention_heads=12, intermediate_size=64,
+                            conv_dim=(32,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=16)
+    Wav2Vec2Model(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True, sampling_rate=16000).save_pretrained(folder)
+
+
+def main(models: Path) -> None:
+    files = {"diffusion_models/demo_random_wan_i2v.safetensors": wan_i2v(),
+             "vae/demo_random_wan_vae.safetensors": wan_vae(),
+             "fantasytalking/demo_random_adapter.safetensors": adapter()}
+    for name, weights in files.items():
+        (models / name).parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, models / name)
+    save_wav2vec2(models / "wav2vec2/demo_random_wav2vec2")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,144 @@
+"""The main job on a machine with no GPU and no downloaded weights: a portrait and speech -> output/demo.mp4.
+
+    python dev.py demo
+
+Runs workflows/fantasytalking_basic.json through a real ComfyUI's HTTP API, with small models of random weights in
+the place of the real ones: it shows that the pipeline runs, not what the trained model looks like.
+"""
+import asyncio
+import json
+import shutil
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import av
+
+from host import ComfyUI, HostError, base_directory
+from workflow import WorkflowError, to_api
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOW = ROOT / "workflows/fantasytalking_basic.json"
+RESULT = ROOT / "output/demo.mp4"
+
+STAND_INS = {"CLIPLoader": "FantasyTalkingDemoCLIPLoader", "CLIPVisionLoader": "FantasyTalkingDemoCLIPVisionLoader"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "LoadImage": {"image": "portrait.jpg"},
+    "LoadAudio": {"audio": "speech.wav"},
+    "FantasyTalkingDiTLoader": {"dit_name": "demo_random_wan_i2v.safetensors", "weight_dtype": "default",
+                                "adapter_name": "demo_random_adapter.safetensors"},
+    "FantasyTalkingWav2VecLoader": {"model_name": "demo_random_wav2vec2"},
+    "VAELoader": {"vae_name": "demo_random_wan_vae.safetensors"},
+    "ImageScaleToMaxDimension": {"largest_size": 128},
+    "FantasyTalkingSampler": {"steps": 4},
+    "SaveVideo": {"filename_prefix": "demo"},
+}
+
+
+class DemoError(RuntimeError):
+    """The host refused the graph or a node failed; the message says which and why."""
+
+
+def with_demo_models(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The same graph with the demo's inputs, models and size, and stand-ins for the two large encoders."""
+    changed = {}
+    for key, node in prompt.items():
+        kind = node["class_type"]
+        if kind in STAND_INS:
+            changed[key] = {**node, "class_type": STAND_INS[kind], "inputs": {}}
+        else:
+            changed[key] = {**node, "inputs": {**node["inputs"], **SETTINGS.get(kind, {})}}
+    return changed
+
+
+async def run_prompt(address: str, prompt: dict[str, Any]) -> dict[str, Any]:
+    """Run a graph, printing its progress. Returns the outputs of its nodes. Raises DemoError."""
+    client = uuid.uuid4().hex
+    async with aiohttp.ClientSession(address) as session:
+        async with session.ws_connect(f"/ws?clientId={client}", max_msg_size=0) as events:
+            async with session.post("/prompt", json={"prompt": prompt, "client_id": client}) as response:
+                answer = await response.json()
+            if response.status != 200:
+                raise DemoError(refusal(answer, prompt))
+            await follow(events, answer["prompt_id"], prompt)
+        for _ in range(100):  # the history follows a moment after the last event
+            async with session.get(f"/history/{answer['prompt_id']}") as response:
+                if history := await response.json():
+                    return history[answer["prompt_id"]]["outputs"]
+            await asyncio.sleep(0.05)
+    raise DemoError("ComfyUI ran the graph, but its history does not hold it.")
+
+
+async def follow(events: aiohttp.ClientWebSocketResponse, prompt_id: str, prompt: dict[str, Any]) -> None:
+    """Print what runs until the graph is done. Raises DemoError if it fails."""
+    async for message in events:
+        if message.type != aiohttp.WSMsgType.TEXT:
+            continue
+        event = message.json()
+        kind, data = event["type"], event["data"]
+        if data.get("prompt_id") != prompt_id:
+            continue
+        if kind == "executing" and data["node"] in prompt:
+            print(f"  {prompt[data['node']]['_meta']['title']}", flush=True)
+        elif kind == "progress" and data["max"] > 1:
+            print(f"    {data['value']} of {data['max']}", flush=True)
+        elif kind == "execution_success":
+            return
+        elif kind == "execution_interrupted":
+            raise DemoError("The run was interrupted.")
+        elif kind == "execution_error":
+            raise DemoError(f"Node {data['node_id']} ({data['node_type']}) failed: {data['exception_message'].strip()}")
+    raise DemoError("ComfyUI closed the connection before the graph was done: see its log.")
+
+
+def refusal(answer: dict[str, Any], prompt: dict[str, Any]) -> str:
+    """Why the server rejected a graph, in one sentence."""
+    reasons = [f"node {key} ({prompt[key]['class_type']}): {error['message']} {error['details']}".strip()
+               for key, node in (answer.get("node_errors") or {}).items() for error in node["errors"]]
+    return "ComfyUI rejected the graph: " + ("; ".join(reasons) or answer["error"]["message"])
+
+
+def saved_video(outputs: dict[str, Any]) -> Path:
+    """The video file among the outputs of a run. Raises DemoError if there is none."""
+    for output in outputs.values():
+        for file in output.get("images", []):
+            if file["filename"].endswith(".mp4"):
+                return base_directory() / "output" / file["subfolder"] / file["filename"]
+    raise DemoError("The graph ran, but saved no video: does it end in a SaveVideo node?")
+
+
+def describe(video: Path) -> str:
+    """Size, frames and length of sound of a video file."""
+    with av.open(str(video)) as container:
+        picture = container.streams.video[0]
+        frames = sum(1 for _ in container.decode(picture))
+        text = f"{picture.width}x{picture.height}, {frames} frames at {float(picture.average_rate):g} per second"
+    with av.open(str(video)) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0)) if container.streams.audio else 0
+        seconds = samples / container.streams.audio[0].rate if samples else 0
+    return f"{text}, {seconds:.2f} s of sound"
+
+
+async def demo() -> None:
+    if not WORKFLOW.is_file():
+        raise DemoError(f"{WORKFLOW} is missing: restore it from the repository.")
+    log = base_directory() / "demo.log"
+    print("Starting ComfyUI (10 to 30 s) ...", flush=True)
+    with ComfyUI(log) as host:
+        async with aiohttp.ClientSession(host.address) as session, session.get("/object_info") as response:
+            object_info = await response.json()
+        prompt = with_demo_models(to_api(json.loads(WORKFLOW.read_text(encoding="utf-8")), object_info))
+        print(f"Running {WORKFLOW.relative_to(ROOT)} ...", flush=True)
+        outputs = await run_prompt(host.address, prompt)
+    RESULT.parent.mkdir(exist_ok=True)
+    shutil.move(saved_video(outputs), RESULT)
+    print(f"{RESULT}: {describe(RESULT)}, {RESULT.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(demo())
+    except (DemoError, HostError, WorkflowError) as error:
+        sys.exit(f"demo: {error}")
