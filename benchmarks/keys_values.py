@@ -12,7 +12,7 @@ from fantasytalking_core import adapter, schedule
 from fantasytalking_core.guidance import Guidance
 from fantasytalking_core.host.guider import FantasyTalkingGuider
 
-STEPS = 4
+STEPS = 2
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
             adapter.Adapter.bytes = real_size
 
     torch.testing.assert_close(run(True), run(False), atol=1e-3, rtol=0)
-    compare(f"once / every call ({STEPS} steps, 2 passes)", lambda: run(True), lambda: run(False), pairs=8, warm_up=1)
+    compare(f"once / every call ({STEPS} steps, 2 passes)", lambda: run(True), lambda: run(False), pairs=5, warm_up=1)
 
 
 if __name__ == "__main__":

@@ -50,10 +50,10 @@ def host(base_directory) -> SimpleNamespace:
 
     comfy.cli_args.args.cpu = not torch.cuda.is_available()
     comfy.cli_args.args.base_directory = str(base_directory)
+    import utils.extra_config  # noqa: F401  first, as in the host's main.py: later another `utils` would be found
     import folder_paths
     import nodes
     import server
-    import utils.extra_config  # noqa: F401  as the host's main.py does, before `nodes` runs anything
 
     loop = asyncio.new_event_loop()
     server.PromptServer(loop)

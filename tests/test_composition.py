@@ -155,6 +155,8 @@ def test_two_speeches_in_combined_prompts_are_each_heard(host, run, model, adapt
 
 @pytest.mark.parametrize("retain_first_frame", [False, True])
 def test_each_context_window_hears_its_own_speech(host, run, model, adapter, watch, retain_first_frame):
+    if "retain_first_frame" not in {item.id for item in host.nodes["WanContextWindowsManual"].define_schema().inputs}:
+        pytest.skip("context windows keep the causal anchor frame from ComfyUI 0.27.0 on")
     frames = 81
     voice = speech(host, frames)
     positive, negative, latent = clip(frames)
