@@ -34,7 +34,7 @@ Weights = Mapping[str, torch.Tensor]
 
 _PROJECTOR = re.compile(r"(?:audio\.projector\.|proj_model\.)?(proj\.weight|norm\.weight|norm\.bias)")
 _BLOCK = re.compile(
-    r"(?:audio\.|audio_processor\.)?blocks\.(\d+)\.(?:cross_attn\.)?(?:processor\.)?([kv]_proj\.weight)"
+    r"(?:audio\.|audio_processor\.)?blocks\.(\d{1,3})\.(?:cross_attn\.)?(?:processor\.)?([kv]_proj\.weight)"
 )
 
 
@@ -72,36 +72,49 @@ def _flatten(value: object, prefix: str = "") -> dict[str, torch.Tensor]:
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors (mapped from disk, not yet in memory) and metadata of a safetensors file or a pickle."""
-    name = path.name
+    """Tensors (mapped from disk, not yet in memory) and metadata of a safetensors file or a pickle.
+
+    What a file is, its first bytes say; people rename files.
+    """
     try:
         with path.open("rb") as file:
-            is_safetensors = path.suffix in (".safetensors", ".sft") or file.read(9)[8:] == b"{"
-        if is_safetensors:
-            with safe_open(path, framework="pt") as file:
-                keys = list(file.keys())
-                if not any(our_name(key) for key in keys):  # a DiT of 28 GB is not read to say so
-                    raise not_an_adapter(name, keys)
-                return {key: file.get_tensor(key) for key in keys}, dict(file.metadata() or {})
-        return _flatten(torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))), {}
-    except pickle.UnpicklingError as error:
-        if "Unsupported" not in str(error):  # global, class or operand: everything else is damage
-            raise corrupt(name) from error
-        raise FantasyTalkingError(
-            f"'{name}' was refused: it holds more than weights and may run code when it is opened. "
-            f"Expected the published file, {PUBLISHED}."
-        ) from error
+            head = file.read(9)
     except FileNotFoundError as error:
         raise FantasyTalkingError(f"There is no adapter file '{path}': expected {PUBLISHED}.") from error
-    except (OSError, RuntimeError, SafetensorError, EOFError, ValueError) as error:
-        if isinstance(error, FantasyTalkingError):
-            raise
-        raise corrupt(name) from error
+    except OSError as error:
+        raise FantasyTalkingError(f"'{path}' can't be read ({error.strerror}): expected {PUBLISHED}.") from error
+    try:
+        if head[8:] == b"{":
+            return _read_safetensors(path)
+        if head[:2] == b"PK" or head[:1] == pickle.PROTO:
+            return _flatten(torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))), {}
+    except FantasyTalkingError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise FantasyTalkingError(
+            f"'{path.name}' was refused: it holds more than weights and may run code when it is opened. "
+            f"Expected {PUBLISHED}."
+        ) from error
+    except Exception as error:  # damaged bytes can lead torch's unpickler anywhere
+        raise corrupt(path.name) from error
+    raise corrupt(path.name)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata() or {})
+        version = metadata.get("version")
+        if metadata.get("format") == FORMAT and version != VERSION:
+            raise FantasyTalkingError(
+                f"'{path.name}' is an adapter file of version {version}, this pack reads version {VERSION}: update the "
+                "pack."
+            )
+        return {key: file.get_tensor(key) for key in file.keys()}, metadata
 
 
 def corrupt(name: str) -> FantasyTalkingError:
     return FantasyTalkingError(
-        f"The adapter file '{name}' is corrupt or was not downloaded completely: download it again from {PUBLISHED}."
+        f"'{name}' is no adapter file, or was not downloaded completely: download it again from {PUBLISHED}."
     )
 
 
@@ -116,59 +129,74 @@ def read_adapter(*paths: str | Path) -> AdapterFile:
     """Read an adapter of any layout; several paths for a layout that is split over files.
 
     Raises:
-        FantasyTalkingError: no adapter, corrupt, unsafe, unknown or missing keys, widths that do not agree.
+        FantasyTalkingError: no adapter, corrupt, unsafe, unknown, doubled or missing keys, widths that do not agree.
     """
-    tensors: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     metadata: dict[str, str] = {}
+    unknown: list[str] = []
     for path in map(Path, paths):
-        found, about = _read_tensors(path)
-        tensors |= found
+        tensors, about = _read_tensors(path)
+        if not any(map(our_name, tensors)):
+            raise not_an_adapter(path.name, tensors)
+        for key, tensor in tensors.items():
+            name = our_name(key)
+            if name is None or not isinstance(tensor, torch.Tensor):
+                unknown.append(key)
+                continue
+            if name in weights:
+                raise FantasyTalkingError(
+                    f"'{path.name}' holds {key} a second time: give one file, or a projector and its blocks."
+                )
+            if not tensor.is_floating_point():
+                raise FantasyTalkingError(
+                    f"'{path.name}' holds {key} as {tensor.dtype}, expected floating-point weights: use {PUBLISHED}."
+                )
+            weights[name] = tensor
         metadata |= about
     name = " + ".join(Path(path).name for path in paths)
-    version = metadata.get("version", VERSION) if metadata.get("format") == FORMAT else VERSION
-    if version != VERSION:
-        raise FantasyTalkingError(
-            f"'{name}' is an adapter file of version {version}, this pack reads version {VERSION}: update the pack."
-        )
-    names = {key: our_name(key) for key in tensors}
-    if not any(names.values()):
-        raise not_an_adapter(name, tensors)
-    unknown = [key for key, ours in names.items() if ours is None or not isinstance(tensors[key], torch.Tensor)]
     if unknown:
         raise FantasyTalkingError(
             f"'{name}' holds {_some(unknown)}, which no FantasyTalking layout has: expected a projector and one "
             "k_proj and v_proj per block. Use the published file or a conversion of it."
         )
-    weights = {ours: tensors[key] for key, ours in names.items()}
     return AdapterFile(weights, _audio_widths(weights, name), metadata)
 
 
 def _audio_widths(weights: Weights, name: str) -> AudioWidths:
     """Widths and block count of the audio branch, which must be complete and agree with themselves."""
     blocks = {int(key.split(".")[2]) for key in weights if key.startswith("audio.blocks.")}
-    count = max(blocks, default=-1) + 1
-    expected = {f"audio.projector.{key}" for key in ("proj.weight", "norm.weight", "norm.bias")}
-    expected |= {f"audio.blocks.{n}.{kind}_proj.weight" for n in range(count) for kind in "kv"}
-    missing = expected - weights.keys()
-    if missing or not blocks:
-        half = "its block weights" if not blocks else _some(missing)
+    count = max(blocks, default=0) + 1  # at least one
+    projector = {f"audio.projector.{key}" for key in ("proj.weight", "norm.weight", "norm.bias")}
+    expected = projector | {f"audio.blocks.{n}.{kind}_proj.weight" for n in range(count) for kind in "kv"}
+    if missing := expected - weights.keys():
+        lacks = _some(missing)
+        if not blocks:
+            lacks = "its block weights"
+        elif projector.isdisjoint(weights):
+            lacks = "its projector"
         raise FantasyTalkingError(
-            f"'{name}' lacks {half}. If the adapter is split over two files, join them once: "
+            f"'{name}' lacks {lacks}. If the adapter is split over two files, join them once: "
             "python -m fantasytalking_core.convert PROJECTOR BLOCKS adapter.safetensors"
         )
+    for key in ("audio.projector.proj.weight", "audio.blocks.0.k_proj.weight"):
+        if weights[key].ndim != 2:
+            raise disagreeing(name, key, weights[key], "a matrix")
     projected, audio = weights["audio.projector.proj.weight"].shape
     model = weights["audio.blocks.0.k_proj.weight"].shape[0]
     widths = AudioWidths(audio, projected, model, count)
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in Adapter(widths).state_dict().items()}
-    wrong = [key for key in weights if weights[key].shape != shapes[key]]
-    if wrong:
-        key = sorted(wrong)[0]
-        raise FantasyTalkingError(
-            f"'{name}' does not agree with itself: {key} has shape {list(weights[key].shape)}, expected "
-            f"{list(shapes[key])}. Download or convert the file again."
-        )
+    for key in sorted(weights):
+        if weights[key].shape != shapes[key]:
+            raise disagreeing(name, key, weights[key], str(list(shapes[key])))
     return widths
+
+
+def disagreeing(name: str, key: str, weight: torch.Tensor, expected: str) -> FantasyTalkingError:
+    return FantasyTalkingError(
+        f"'{name}' does not agree with itself: {key} has shape {list(weight.shape)}, expected {expected}. "
+        "Download or convert the file again."
+    )
 
 
 def _some(keys: Iterable[str]) -> str:
@@ -180,6 +208,9 @@ def save_adapter(path: str | Path, weights: Weights, metadata: Mapping[str, str]
     """Write weights under the names of `adapter.Adapter` in our own layout.
 
     The metadata says format, version and which parts the file holds. The file appears complete or not at all.
+
+    Raises:
+        FantasyTalkingError: the file can't be written.
     """
     path = Path(path)
     weights = {key: value.contiguous() for key, value in weights.items()}
@@ -187,7 +218,12 @@ def save_adapter(path: str | Path, weights: Weights, metadata: Mapping[str, str]
     about = {**(metadata or {}), "format": FORMAT, "version": VERSION, "parts": json.dumps(parts)}
     partial = path.with_name(path.name + ".part")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file(weights, partial, metadata=about)
+        partial.chmod(mode)  # safetensors makes files that only their owner may read
         partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise FantasyTalkingError(f"'{path}' can't be written: {error}.") from error
     finally:
         partial.unlink(missing_ok=True)

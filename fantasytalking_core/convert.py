@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.target.suffix != ".safetensors":
         parser.error(f"the target is '{options.target}', expected a name that ends in .safetensors")
+    if not options.target.parent.is_dir():
+        parser.error(f"there is no folder '{options.target.parent}': make it first")
     if options.target.exists():
         parser.error(f"'{options.target}' exists already: choose another name or remove it")
     try:
@@ -32,12 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dtype:
             weights = {key: value.to(DTYPES[options.dtype]) for key, value in weights.items()}
         save_adapter(options.target, weights, adapter.metadata)
-    except (FantasyTalkingError, OSError) as error:
+    except FantasyTalkingError as error:
         parser.exit(1, f"{error}\n")
     size = adapter.audio
     sys.stdout.write(
         f"{options.target}: {', '.join(adapter.parts)}; {size.blocks} blocks of width {size.model}, "
-        f"audio {size.audio} → {size.projected}\n"
+        f"audio {size.audio} to {size.projected}\n"
     )
     return 0
 

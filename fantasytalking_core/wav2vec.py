@@ -1,14 +1,16 @@
 """Audio tokens: Wav2Vec2's last hidden states, in one piece or in overlapping ones (§3.2).
 
 Speech of up to 30 s is encoded in one piece, as the release does. Longer speech is encoded in overlapping
-pieces whose outer parts are thrown away, so that memory is bounded by the piece. This encoder attends (and, in
-its first layer, normalises) over all that it is given, so the tokens of pieces differ a little from those of the
-whole: by how much is written in docs/performance.md.
+pieces whose outer parts are thrown away, normalised by the statistics of the whole, so that memory is bounded by
+the piece. This encoder attends over all that it is given, so the tokens of pieces differ a little from those of
+the whole: by how much is written in docs/performance.md.
 """
 
 import json
 import math
+import pickle
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +66,11 @@ def load_wav2vec2(folder: Path) -> tuple["Wav2Vec2Model", "Wav2Vec2FeatureExtrac
         )
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises a different type for each way a file can be broken
+        if any(isinstance(cause, pickle.UnpicklingError) for cause in causes(error)):
+            raise FantasyTalkingError(
+                f"The Wav2Vec2 folder '{folder.name}' was refused: its pytorch_model.bin holds more than weights and "
+                f"may run code when it is opened. Download model.safetensors from {PUBLISHED} instead."
+            ) from error
         raise FantasyTalkingError(
             f"The Wav2Vec2 folder '{folder.name}' can't be read ({first_line(error)}): download its files again from "
             f"{PUBLISHED}."
@@ -71,14 +78,21 @@ def load_wav2vec2(folder: Path) -> tuple["Wav2Vec2Model", "Wav2Vec2FeatureExtrac
     missing = sorted(key for key in report["missing_keys"] if key != "masked_spec_embed")  # used in training only
     if missing:
         raise FantasyTalkingError(
-            f"The Wav2Vec2 folder '{folder.name}' lacks {len(missing)} weights ({missing[0]} …): download its files "
-            f"again from {PUBLISHED}."
+            f"The Wav2Vec2 folder '{folder.name}' lacks weights ({len(missing)}, {missing[0]} first): download its "
+            f"files again from {PUBLISHED}."
         )
     if extractor.sampling_rate != SAMPLE_RATE:
         raise FantasyTalkingError(
             f"'{folder.name}' hears {extractor.sampling_rate} Hz, expected {SAMPLE_RATE} Hz: use wav2vec2-base-960h."
         )
     return model.eval(), extractor
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def first_line(error: Exception) -> str:
@@ -115,6 +129,44 @@ def pieces(samples: int, tokens: int, hop: int, field: int) -> Iterator[Piece]:
         kept = last
 
 
+@contextmanager
+def norm_of_the_whole(
+    model: "Wav2Vec2Model", hear: Callable[[int, int], torch.Tensor], samples: int, step: Callable[[], None]
+) -> Iterator[None]:
+    """Inside, the encoder's first layer normalises by the statistics of the whole speech, as if it were one piece.
+
+    Its group norm runs over time: by those of a piece, a quiet piece would come out as loud as the others.
+
+    Args:
+        hear: the encoder's input from one sample to another, `[1, samples]`.
+        step: called after every 30 s.
+    """
+    layer = model.feature_extractor.conv_layers[0]
+    norm = getattr(layer, "layer_norm", None)
+    if not isinstance(norm, torch.nn.GroupNorm):  # other sizes of Wav2Vec2 normalise every frame by itself
+        yield
+        return
+    (kernel,), (stride,) = layer.conv.kernel_size, layer.conv.stride
+    size = int(PIECE_SECONDS * SAMPLE_RATE) // stride * stride
+    count, total, total_of_squares = 0, 0.0, 0.0
+    for start in range(0, samples - kernel + 1, size):
+        out = layer.conv(hear(start, start + size + kernel - stride)[:, None])
+        variance, mean = (value.cpu().double() for value in torch.var_mean(out, dim=(0, 2), correction=0))
+        count += out.shape[2]
+        total = total + out.shape[2] * mean
+        total_of_squares = total_of_squares + out.shape[2] * (variance + mean**2)
+        step()
+    mean = total / count
+    scale = torch.rsqrt(total_of_squares / count - mean**2 + norm.eps).to(norm.weight) * norm.weight
+    shift = norm.bias - mean.to(norm.bias) * scale
+    hook = norm.register_forward_hook(lambda _, args, out: torch.addcmul(shift[:, None], args[0], scale[:, None]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@torch.no_grad()
 def encode(
     speech: torch.Tensor,
     model: "Wav2Vec2Model",
@@ -124,12 +176,9 @@ def encode(
 ) -> torch.Tensor:
     """Audio tokens of mono speech at 16 kHz.
 
-    The preprocessor runs once over the whole (zero mean, unit variance over the clip, where its settings say
-    so), then each piece is encoded.
-
     Args:
         speech: `[samples]` float32.
-        progress: called after every piece with the tokens done and the tokens in all; may raise to interrupt.
+        progress: called after every 30 s with the tokens done and the tokens in all; may raise to interrupt.
 
     Returns:
         `[L, width]` float32 on the CPU.
@@ -144,14 +193,22 @@ def encode(
             f"The clip lasts {samples} samples at 16 kHz, expected at least {field}: use a lower fps or more frames."
         )
     tokens = (samples - field) // hop + 1
-    values = extractor(speech.numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt").input_values[0]
+    mean, scale = 0.0, 1.0
+    if extractor.do_normalize:  # its own arithmetic over the whole, without its copies of an hour of speech
+        variance, mean = torch.var_mean(speech, correction=0)
+        scale = torch.rsqrt(variance + 1e-7)
+
+    def hear(start: int, stop: int) -> torch.Tensor:
+        return ((speech[start:stop] - mean) * scale)[None].to(device)
+
+    cut = list(pieces(samples, tokens, hop, field))
+    norm = nullcontext() if len(cut) == 1 else norm_of_the_whole(model, hear, samples, lambda: progress(0, tokens))
     out = torch.empty(tokens, config.hidden_size)
     done = 0
-    for piece in pieces(samples, tokens, hop, field):
-        with torch.no_grad():
-            hidden = model(values[None, piece.start : piece.stop].to(device)).last_hidden_state[0]
-        kept = hidden[piece.first : piece.last]
-        out[done : done + len(kept)] = kept
-        done += len(kept)
-        progress(done, tokens)
+    with norm:
+        for piece in cut:
+            kept = model(hear(piece.start, piece.stop)).last_hidden_state[0, piece.first : piece.last]
+            out[done : done + len(kept)] = kept
+            done += len(kept)
+            progress(done, tokens)
     return out

@@ -166,7 +166,7 @@ def sample_at(seconds: float, rate: int) -> int:
 
 def frames_for(samples: int, sample_rate: int, fps: float) -> int:
     """The smallest 4n + 1 (at least 5) frames that cover `samples` at `sample_rate` Hz."""
-    frames = math.ceil(samples / sample_rate * fps - 1e-6)  # a clip of exactly n frames is not n + 1
+    frames = math.ceil(samples / sample_rate * fps - 1e-6)  # rounding does not make n frames n + 1
     return max(MIN_FRAMES, math.ceil((frames - 1) / 4) * 4 + 1)
 
 

@@ -43,14 +43,19 @@ def window_ranges(tokens: int, frames: int) -> list[tuple[int, int]]:
     return [(start - 2 * half, start), *ranges]
 
 
-def window_map(tokens: int, frames: int, expand: int = EXPAND) -> torch.Tensor:
-    """Token indices of every latent frame's window.
+def window_tokens(ranges: list[tuple[int, int]], tokens: int, expand: int = EXPAND) -> torch.Tensor:
+    """Token indices of every range, widened by `expand` on both sides.
 
     Returns:
         int64 `[T, l′]`; the tokens that exist come first, `PADDING` fills the rest.
     """
     rows = []
-    for first, last in window_ranges(tokens, frames):
+    for first, last in ranges:
         heard = list(range(max(first - expand, 0), min(last + expand, tokens - 1) + 1))
         rows.append(heard + [PADDING] * (last - first + 1 + 2 * expand - len(heard)))
-    return torch.tensor(rows)
+    return torch.tensor(rows, dtype=torch.int64)
+
+
+def window_map(tokens: int, frames: int, expand: int = EXPAND) -> torch.Tensor:
+    """Which of a clip's audio tokens each latent frame hears: int64 `[T, l′]`, see `window_tokens`."""
+    return window_tokens(window_ranges(tokens, frames), tokens, expand)

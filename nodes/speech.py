@@ -45,16 +45,13 @@ class FantasyTalkingEncodeSpeech(io.ComfyNode):
 
     @classmethod
     def execute(cls, wav2vec, audio, fps: float, length: int, start_time: float) -> io.NodeOutput:
-        samples, rate = audio["waveform"], int(audio["sample_rate"])
-        waveform.check_recording(samples, rate, start_time)
-        first = int(start_time * rate)
-        if length == 0:
-            waveform.check_clip(waveform.MIN_FRAMES, fps)
-            length = waveform.frames_for(samples.shape[-1] - first, rate, fps)
-        waveform.check_clip(length, fps)
-        tokens = wav2vec.encode(waveform.mono_16k(samples, rate, length, fps, start_time))
-        sound = waveform.cut(samples, first, waveform.samples_for(length, fps, rate))
-        return io.NodeOutput(Speech(tokens, length, fps), {"waveform": sound, "sample_rate": rate}, length, fps)
+        recording = waveform.recording(audio)
+        length = waveform.clip_frames(recording, fps, length, start_time)
+        tokens = wav2vec.encode(waveform.mono_16k(recording, length, fps, start_time))
+        sound = waveform.clip_sound(recording, length, fps, start_time)
+        return io.NodeOutput(
+            Speech(tokens, length, fps), {"waveform": sound.samples[None], "sample_rate": sound.rate}, length, fps
+        )
 
 
 class FantasyTalkingConditioning(io.ComfyNode):

@@ -1,7 +1,7 @@
 """Where files are found: the host's folders, under its keys, as its other model folders."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
@@ -34,8 +34,14 @@ def adapter_names() -> list[str]:
     return sorted(folder_paths.get_filename_list(ADAPTERS), key=lambda name: "fantasy" not in name.lower())
 
 
+def _find(key: str, name: str) -> str | None:
+    """The file of that name in the first folder that has it; a name that leads out of the folders is no name."""
+    path = PureWindowsPath(name)  # knows the separators and roots of every system
+    return None if path.anchor or ".." in path.parts else folder_paths.get_full_path(key, name)
+
+
 def adapter_path(name: str) -> Path:
-    path = folder_paths.get_full_path(ADAPTERS, name)
+    path = _find(ADAPTERS, name)
     if path is None:
         raise FantasyTalkingError(
             f"There is no adapter file '{name}': put it into ComfyUI/models/{ADAPTERS}; it is published at "
@@ -55,7 +61,7 @@ def _is_config(file: str) -> bool:
 
 
 def wav2vec_path(name: str) -> Path:
-    config = folder_paths.get_full_path(WAV2VEC2, os.path.join(name, "config.json"))
+    config = _find(WAV2VEC2, os.path.join(name, "config.json"))
     if config is None:
         raise FantasyTalkingError(
             f"There is no Wav2Vec2 folder '{name}': put all files of {wav2vec.PUBLISHED} into "

@@ -25,26 +25,31 @@ PIECE_MEMORY = 2 * 1024**3
 def load_adapter(path: str | Path, disable_dynamic: bool = False) -> ModelPatcher:
     """An adapter file as a model that the host loads, offloads and clones.
 
-    Weights keep the type of the file; float32 ones are stored in the type that the host picks for diffusion models
-    on this device, which halves their memory on a GPU.
+    The blocks' weights keep their type; float32 ones are stored in the type that the host picks for diffusion models
+    on this device, which halves their memory on a GPU. The projector is small and computes in float32: it stays so.
 
     Args:
         disable_dynamic: asked for by the host when it makes a copy for another device.
     """
     file = read_adapter(path)
     device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    dtype = next(iter(file.weights.values())).dtype
-    if dtype == torch.float32:
+    dtype = file.weights["audio.blocks.0.k_proj.weight"].dtype
+    if dtype in (torch.float32, torch.float64):
         count = sum(weight.numel() for weight in file.weights.values())
         dtype = comfy.model_management.unet_dtype(device, count, [torch.bfloat16, torch.float16, torch.float32])
     module = Adapter(file.audio, operations=comfy.ops.manual_cast, device=offload, dtype=dtype)
+    module.audio.projector.float()
     kind = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = kind(module, load_device=device, offload_device=offload)
-    weights = {key: weight.to(dtype) for key, weight in file.weights.items()}
+    weights = {key: weight.to(_dtype(key, dtype)) for key, weight in file.weights.items()}
     module.load_state_dict(weights, assign=patcher.is_dynamic())
     module.requires_grad_(False).eval()
     patcher.cached_patcher_init = (load_adapter, (path,))
     return patcher
+
+
+def _dtype(key: str, blocks: torch.dtype) -> torch.dtype:
+    return torch.float32 if key.startswith("audio.projector.") else blocks
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,423 @@
+"""Audio tokens are the release's (§3.2), in bounded memory, under the host's memory manager, from safe files only."""
+
+import json
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.reference import FOLDER, numbers, pcm, tensors
+
+from fantasytalking_core import wav2vec
+from fantasytalking_core.adapter import Adapter
+from fantasytalking_core.checkpoint import read_adapter
+from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.wav2vec import MARGIN_SECONDS, PIECE_SECONDS, encode, load_wav2vec2, pieces
+from fantasytalking_core.waveform import Recording, mono_16k
+from fantasytalking_core.windows import PADDING, window_map
+
+CASES = numbers("audio/features")["cases"]
+HOP, FIELD = 320, 400
+"""Stride and receptive field of Wav2Vec2 in samples: products of its kernels 10 3 3 3 3 2 2 and strides 5 2 2 2 2 2 2."""
+
+
+def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    assert ours.shape == theirs.shape
+    return (ours - theirs).abs().max().item()
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_wav2vec2(FOLDER / "wav2vec2")
+
+
+def clip_of(case) -> torch.Tensor:
+    """The samples that the release encoded; shorter than the clip where the case says so."""
+    seconds = case["clip_seconds"]
+    if seconds is None:
+        return mono_16k(Recording(pcm(), 16000), case["num_frames"], case["fps"])
+    return pcm()[0, : int(seconds * 16000)]
+
+
+# ------------------------------------------------------------------------------------------------------- features
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_features_are_the_releases(encoder, case):
+    tokens = encode(clip_of(case), *encoder)
+    recorded = tensors("audio/features")[f"{case['name']}.last_hidden_state"][0]
+    assert tokens.shape == (case["tokens"], 768)
+    assert difference(tokens[:: case["hidden_stride"]], recorded) < 2e-4
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_projected_features_are_the_releases(encoder, case):
+    file = read_adapter(FOLDER / "fantasytalking" / "fantasytalking_tiny.safetensors")
+    adapter = Adapter(file.audio)
+    adapter.load_state_dict({key: weight.float() for key, weight in file.weights.items()})
+    with torch.no_grad():
+        projected = adapter.audio.projector(encode(clip_of(case), *encoder))
+    recorded = tensors("audio/features")[f"{case['name']}.proj"][0]
+    assert difference(projected[:: case["proj_stride"]], recorded) < 2e-4
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_the_windows_of_the_features_are_the_releases(case):
+    windows = window_map(case["tokens"], case["num_frames"])
+    assert windows.shape == (case["latent_frames"], case["window"])
+    assert (windows != PADDING).sum(1).tolist() == case["k_lens"]
+
+
+def test_quiet_speech_is_encoded_as_the_release_does(encoder):
+    samples = pcm("pcm16_16k_quiet")
+    tokens = encode(mono_16k(Recording(samples, 16000), 17, 23.0), *encoder)
+    assert difference(tokens, tensors("audio/features")["quiet.last_hidden_state"][0]) < 2e-4
+
+
+def heard_by(model) -> tuple[list[torch.Tensor], object]:
+    """What the model is given from now on, call by call, and the hook to remove."""
+    heard = []
+    return heard, model.register_forward_pre_hook(lambda module, args: heard.append(args[0].clone()))
+
+
+def test_the_encoder_hears_what_the_releases_processor_gives(encoder):
+    model, extractor = encoder
+    heard, hook = heard_by(model)
+    try:
+        encode(clip_of(CASES[0]), model, extractor)
+    finally:
+        hook.remove()
+    assert difference(heard[0], tensors("audio/features")["first.input_values"]) < 2e-4
+
+
+def test_a_folder_whose_settings_ask_for_no_normalisation_gets_none(tmp_path):
+    folder = copy(tmp_path)
+    edit_json(folder / "preprocessor_config.json", do_normalize=False)
+    model, extractor = load_wav2vec2(folder)
+    heard, _ = heard_by(model)
+    encode(clip_of(CASES[0]), model, extractor)
+    assert torch.equal(heard[0][0], clip_of(CASES[0]))
+
+
+def test_a_clip_without_a_single_token_is_refused(encoder):
+    with pytest.raises(FantasyTalkingError, match="lasts 399 samples at 16 kHz, expected at least 400"):
+        encode(torch.zeros(399), *encoder)
+
+
+# --------------------------------------------------------------------------------------------------------- pieces
+
+def tokens_of(samples: int) -> int:
+    return (samples - FIELD) // HOP + 1
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a piece contributes: tokens of the whole, [first, last)."""
+
+    first: int
+    last: int
+
+
+def kept_by(piece) -> Kept:
+    assert piece.start % HOP == 0  # so its tokens are tokens of the whole
+    return Kept(piece.start // HOP + piece.first, piece.start // HOP + piece.last)
+
+
+def cut_of(samples: int) -> list:
+    return list(pieces(samples, tokens_of(samples), HOP, FIELD))
+
+
+@pytest.mark.parametrize("seconds", [1, 30])
+def test_speech_of_up_to_30_s_is_one_piece(seconds):
+    (piece,) = cut_of(seconds * 16000)
+    assert (piece.start, piece.stop) == (0, seconds * 16000)
+    assert kept_by(piece) == Kept(0, tokens_of(seconds * 16000))
+
+
+def test_the_pieces_of_a_minute():
+    """A piece is 1499 tokens, a margin 200: 0–1298 are kept of the first; the second begins 200 before token 1299
+    and keeps as many less another margin; the last reaches back from the end, token 2998."""
+    assert [(piece.start // HOP, kept_by(piece)) for piece in cut_of(60 * 16000)] == [
+        (0, Kept(0, 1299)),
+        (1099, Kept(1299, 2398)),
+        (1500, Kept(2398, 2999)),
+    ]
+
+
+LENGTHS = [480001, 480320, 480400, 500000, 60 * 16000, 90 * 16000 + 7, 1234567, 3600 * 16000]
+LENGTHS += torch.randint(480001, 10_000_000, (200,), generator=torch.Generator().manual_seed(0)).tolist()
+
+
+def test_every_token_is_kept_from_exactly_one_piece():
+    for samples in LENGTHS:
+        kept = [kept_by(piece) for piece in cut_of(samples)]
+        assert kept[0].first == 0 and kept[-1].last == tokens_of(samples)
+        assert all(one.last == two.first for one, two in zip(kept, kept[1:])), samples
+        assert all(piece.first < piece.last for piece in kept), samples
+
+
+def test_no_piece_is_longer_than_30_s_or_reaches_outside_of_the_speech():
+    for samples in LENGTHS:
+        for piece in cut_of(samples):
+            assert 0 <= piece.start < piece.stop <= samples
+            assert piece.stop - piece.start <= PIECE_SECONDS * 16000 == 480000
+
+
+def test_a_piece_gives_the_tokens_that_are_kept_of_it():
+    for samples in LENGTHS:
+        assert all(piece.last <= tokens_of(piece.stop - piece.start) for piece in cut_of(samples))
+
+
+def test_no_kept_token_lies_within_4_s_of_a_cut():
+    margin = int(MARGIN_SECONDS * 16000) // HOP
+    assert margin == 200
+    for samples in LENGTHS:
+        for piece in cut_of(samples):
+            is_first, is_last = piece.start == 0, kept_by(piece).last == tokens_of(samples)
+            assert is_first or piece.first >= margin
+            assert is_last or piece.last <= tokens_of(piece.stop - piece.start) - margin
+
+
+# ---------------------------------------------------------------------------------------------------- long speech
+
+def in_one_piece(monkeypatch, speech: torch.Tensor, encoder) -> torch.Tensor:
+    with monkeypatch.context() as patch:
+        patch.setattr(wav2vec, "PIECE_SECONDS", 1e6)
+        return encode(speech, *encoder)
+
+
+def long_speech(seconds: int) -> torch.Tensor:
+    """The reference's 3.7 s again and again."""
+    return pcm()[0].repeat(seconds // 3)[: seconds * 16000]
+
+
+def relative_rms(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    assert ours.shape == theirs.shape
+    return ((ours - theirs).pow(2).mean() / theirs.pow(2).mean()).sqrt().item()
+
+
+def test_long_speech_is_close_to_the_whole(encoder, monkeypatch):
+    speech = long_speech(70)
+    assert relative_rms(encode(speech, *encoder), in_one_piece(monkeypatch, speech, encoder)) < 0.05
+
+
+def test_pieces_differ_from_the_whole_by_what_the_attention_does_not_see(monkeypatch):
+    """Without attention nothing differs, also where a voice grows louder: all norms are those of the whole."""
+    model, extractor = load_wav2vec2(FOLDER / "wav2vec2")
+    for layer in model.encoder.layers:
+        layer.attention.out_proj.weight.data.zero_()
+    speech = long_speech(70) * torch.linspace(0.1, 1.0, 70 * 16000)
+    whole = in_one_piece(monkeypatch, speech, (model, extractor))
+    assert difference(encode(speech, model, extractor), whole) < 1e-3
+
+
+def test_the_whole_is_normalised_not_each_piece(encoder):
+    """A speaker who is quiet in the first minute and loud in the second stays so."""
+    model, extractor = encoder
+    speech = torch.cat([long_speech(60) * 0.1, long_speech(60)])
+    heard, hook = heard_by(model)
+    try:
+        encode(speech, model, extractor)
+    finally:
+        hook.remove()
+    expected = (speech - speech.mean()) / (speech.var(correction=0) + 1e-7).sqrt()
+    assert difference(heard[0][0], expected[: heard[0].shape[1]]) < 1e-4
+    assert heard[-1].std() / heard[0].std() == pytest.approx(10, rel=0.05)
+
+
+def test_progress_counts_tokens_to_the_last_one(encoder):
+    steps = []
+    encode(long_speech(70), *encoder, progress=lambda done, total: steps.append((done, total)))
+    total = tokens_of(70 * 16000)
+    assert [done for done, _ in steps if done] == [kept_by(piece).last for piece in cut_of(70 * 16000)]
+    assert steps[-1] == (total, total)
+
+
+# ----------------------------------------------------------------------------------------- the host's memory manager
+
+@pytest.fixture
+def hosted(host):
+    """The encoder as the loader node gives it."""
+    return host.core("host.loading").load_wav2vec(FOLDER / "wav2vec2")
+
+
+def test_an_interrupted_encoding_stops_and_the_next_one_is_unaffected(hosted, encoder):
+    import comfy.model_management as management
+
+    speech = long_speech(70)
+    calls = []
+
+    def interrupt(module, args):
+        calls.append(module)
+        if len(calls) == 2:  # as the page's button does, while the second of four pieces is encoded
+            management.interrupt_current_processing()
+
+    hook = hosted.model.register_forward_pre_hook(interrupt)
+    with pytest.raises(management.InterruptProcessingException):
+        hosted.encode(speech)
+    hook.remove()
+    assert len(calls) == 2
+    assert not management.processing_interrupted()
+    clip = clip_of(CASES[1])
+    assert torch.equal(hosted.encode(clip), encode(clip, *encoder))
+
+
+def test_the_host_loads_the_encoder_and_unloads_it(hosted):
+    import comfy.model_management as management
+
+    def is_loaded() -> bool:
+        return any(loaded.model is hosted.patcher for loaded in management.current_loaded_models)
+
+    management.unload_all_models()
+    assert not is_loaded()
+    first = hosted.encode(clip_of(CASES[0]))
+    assert is_loaded()
+    management.unload_all_models()
+    assert not is_loaded()
+    assert {weight.device for weight in hosted.model.parameters()} == {hosted.patcher.offload_device}
+    assert torch.equal(hosted.encode(clip_of(CASES[0])), first)
+
+
+def test_the_host_knows_how_much_memory_the_encoder_takes(hosted):
+    weights = sum(weight.numel() * 4 for weight in hosted.model.parameters())
+    assert hosted.patcher.model_size() >= weights
+
+
+def test_tokens_stay_on_the_cpu_in_float32(hosted):
+    tokens = hosted.encode(clip_of(CASES[0]))
+    assert (tokens.device.type, tokens.dtype) == ("cpu", torch.float32)
+
+
+# -------------------------------------------------------------------------------------------------------- folders
+
+def copy(tmp_path: Path) -> Path:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    for file in (FOLDER / "wav2vec2").iterdir():
+        shutil.copyfile(file, folder / file.name)
+    return folder
+
+
+def edit_json(path: Path, **changes) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(FantasyTalkingError) as error:
+        load_wav2vec2(folder)
+    assert "facebook/wav2vec2-base-960h" in str(error.value)
+    return str(error.value)
+
+
+def test_weights_stored_in_16_bit_are_computed_in_32(tmp_path):
+    folder = copy(tmp_path)
+    stored = load_file(folder / "model.safetensors")
+    save_file({key: value.half() for key, value in stored.items()}, folder / "model.safetensors", {"format": "pt"})
+    edit_json(folder / "config.json", dtype="float16", torch_dtype="float16")
+    assert {weight.dtype for weight in load_wav2vec2(folder)[0].parameters()} == {torch.float32}
+
+
+def test_a_model_for_speech_recognition_holds_the_encoder(tmp_path, encoder):
+    """facebook/wav2vec2-base-960h itself is one: `wav2vec2.` before every name, and a head."""
+    folder = copy(tmp_path)
+    stored = load_file(folder / "model.safetensors")
+    names = {f"wav2vec2.{key}": value for key, value in stored.items()} | {"lm_head.weight": torch.zeros(32, 768)}
+    save_file(names, folder / "model.safetensors", {"format": "pt"})
+    edit_json(folder / "config.json", architectures=["Wav2Vec2ForCTC"])
+    assert torch.equal(encode(clip_of(CASES[0]), *load_wav2vec2(folder)), encode(clip_of(CASES[0]), *encoder))
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    assert "holds no Wav2Vec2 model (a config.json with model_type wav2vec2)" in refusal(tmp_path)
+
+
+def test_a_folder_without_preprocessor_settings_is_refused(tmp_path):
+    folder = copy(tmp_path)
+    (folder / "preprocessor_config.json").unlink()
+    assert "has no preprocessor_config.json, without which quiet speech is encoded wrongly: add it" in refusal(folder)
+
+
+def test_a_folder_of_another_kind_of_model_is_refused(tmp_path):
+    folder = copy(tmp_path)
+    edit_json(folder / "config.json", model_type="hubert")
+    assert "holds no Wav2Vec2 model" in refusal(folder)
+
+
+def test_an_encoder_for_another_sample_rate_is_refused(tmp_path):
+    folder = copy(tmp_path)
+    edit_json(folder / "preprocessor_config.json", sampling_rate=8000)
+    with pytest.raises(FantasyTalkingError, match="hears 8000 Hz, expected 16000 Hz: use wav2vec2-base-960h"):
+        load_wav2vec2(folder)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    folder = copy(tmp_path)
+    (folder / "model.safetensors").unlink()
+    assert "can't be read (Error no file named" in refusal(folder)
+
+
+def test_missing_weights_are_named(tmp_path):
+    """`transformers` would go on with random ones."""
+    folder = copy(tmp_path)
+    stored = load_file(folder / "model.safetensors")
+    del stored["encoder.layer_norm.bias"]
+    save_file(stored, folder / "model.safetensors", {"format": "pt"})
+    assert "lacks weights (1, encoder.layer_norm.bias first): download its files again" in refusal(folder)
+
+
+def test_weights_of_another_width_are_refused(tmp_path):
+    folder = copy(tmp_path)
+    edit_json(folder / "config.json", intermediate_size=128)
+    assert "can't be read" in refusal(folder)
+
+
+@pytest.mark.parametrize("left", [0, 100, 100_000])
+def test_weights_that_were_not_downloaded_completely_are_refused(tmp_path, left):
+    folder = copy(tmp_path)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:left])
+    assert "can't be read" in refusal(folder) and "download its files again" in refusal(folder)
+
+
+@pytest.mark.parametrize("settings", ["config.json", "preprocessor_config.json"])
+def test_broken_settings_are_refused(tmp_path, settings):
+    folder = copy(tmp_path)
+    (folder / settings).write_text('{"model_type": "wav2')
+    assert "encoder" in refusal(folder)
+
+
+@pytest.mark.parametrize("written", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, 2))], ids=["zip", "raw"])
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, written):
+    folder = copy(tmp_path)
+    (folder / "model.safetensors").unlink()
+    trap = tmp_path / "sprung"
+    written({"encoder.layer_norm.bias": Trap(trap)}, folder / "pytorch_model.bin")
+    message = refusal(folder)
+    assert "was refused: its pytorch_model.bin holds more than weights and may run code" in message
+    assert not trap.exists()
+
+
+def test_the_trap_of_these_tests_would_spring(tmp_path):
+    trap = tmp_path / "sprung"
+    pickle.loads(pickle.dumps(Trap(trap)))
+    assert trap.exists()
+
+
+def test_code_that_lies_beside_the_weights_is_not_run(tmp_path):
+    folder, trap = copy(tmp_path), tmp_path / "sprung"
+    edit_json(folder / "config.json", auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"})
+    (folder / "evil.py").write_text(f"import pathlib\npathlib.Path({str(trap)!r}).touch()\n")
+    load_wav2vec2(folder)
+    assert not trap.exists()
