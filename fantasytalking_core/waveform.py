@@ -31,6 +31,9 @@ MIN_FRAMES = 5
 TRAINED_FRAMES = 81
 """Frames of the clips that Wan2.1 and FantasyTalking were trained on."""
 
+MAX_SECONDS = 4 * 3600
+"""A clip longer than this is a mistake, and its tokens would fill the memory."""
+
 _INTEGERS = {torch.uint8: (128, 128), torch.int16: (0, 2**15), torch.int32: (0, 2**31)}
 """Zero and full scale of the integer formats in which sound files are stored."""
 
@@ -150,6 +153,11 @@ def clip_frames(sound: Recording, fps: float, length: int = 0, start_time: float
     if length == 0:
         length = frames_for(sound.samples.shape[-1] - sample_at(start_time, sound.rate), sound.rate, fps)
     check_length(length)
+    if length / fps > MAX_SECONDS:
+        raise FantasyTalkingError(
+            f"The clip would last {length / fps / 3600:.1f} hours ({length} frames at {fps:g} fps), expected at most "
+            f"{MAX_SECONDS // 3600}: make the video in parts with length and start_time."
+        )
     if length > TRAINED_FRAMES:
         logging.warning(
             "FantasyTalking: the clip has %d frames (%.1f s), the model was trained on %d. Put the host's Wan Context "
@@ -160,7 +168,7 @@ def clip_frames(sound: Recording, fps: float, length: int = 0, start_time: float
 
 
 def sample_at(seconds: float, rate: int) -> int:
-    """The sample nearest to a time: 0.29 s are 4640 samples at 16 kHz, where `int` gives 4639."""
+    """The sample nearest to a time: 2.01 s are 32160 samples at 16 kHz, where `int` gives 32159."""
     return round(seconds * rate)
 
 

@@ -1,4 +1,4 @@
-"""Adapter files: every public layout in, our own layout out, nothing that is unsafe or unfit; and where they are found."""
+"""Adapter files: every public layout in, our own out, nothing that is unsafe or unfit; and where they are found."""
 
 import asyncio
 import json
@@ -39,7 +39,8 @@ def weights_of(path: Path = COMMUNITY) -> dict[str, torch.Tensor]:
 def in_our_names() -> dict[str, torch.Tensor]:
     """The same, by the names of `Adapter`, written out by hand."""
     stored = weights_of()
-    ours = {f"audio.projector.{name}": stored[f"proj_model.{name}"] for name in ("proj.weight", "norm.weight", "norm.bias")}
+    names = ("proj.weight", "norm.weight", "norm.bias")
+    ours = {f"audio.projector.{name}": stored[f"proj_model.{name}"] for name in names}
     for block in (0, 1):
         for name in ("k_proj.weight", "v_proj.weight"):
             ours[f"audio.blocks.{block}.{name}"] = stored[f"blocks.{block}.cross_attn.{name}"]
@@ -267,7 +268,7 @@ def test_the_trap_of_these_tests_would_spring(tmp_path):
     assert trap.exists()
 
 
-@pytest.mark.parametrize("value", [torch.nn.Linear(2, 2), {"weights": {1, 2}, "step": Path("x")}], ids=["module", "objects"])
+@pytest.mark.parametrize("value", [torch.nn.Linear(2, 2), {"trained_on": Path("clips")}], ids=["module", "objects"])
 def test_a_harmless_file_with_more_than_weights_is_refused_too(tmp_path, value):
     torch.save(value, tmp_path / "trained.ckpt")
     assert "'trained.ckpt' was refused: it holds more than weights" in refusal(tmp_path / "trained.ckpt")
@@ -361,7 +362,7 @@ def test_a_big_dit_is_refused_without_reading_its_tensors(tmp_path):
     assert psutil.Process().memory_info().rss - before < 50e6
 
 
-# --------------------------------------------------------------------------------------- keys and shapes that are off
+# ------------------------------------------------------------------------------------- keys and shapes that are off
 
 @pytest.mark.parametrize(
     "key", ["proj_model.norm.bias", "blocks.0.cross_attn.v_proj.weight", "blocks.1.cross_attn.k_proj.weight"]
@@ -418,16 +419,16 @@ def test_integer_weights_are_named_with_their_type(tmp_path):
 @pytest.mark.parametrize(
     "key, shape, expected",
     [
-        ("blocks.1.cross_attn.k_proj.weight", (128, 8), "audio.blocks.1.k_proj.weight has shape [128, 8], expected [256, 8]"),
-        ("blocks.0.cross_attn.v_proj.weight", (256, 9), "audio.blocks.0.v_proj.weight has shape [256, 9], expected [256, 8]"),
-        ("proj_model.norm.bias", (7,), "audio.projector.norm.bias has shape [7], expected [8]"),
-        ("proj_model.proj.weight", (8,), "audio.projector.proj.weight has shape [8], expected a matrix"),
-        ("blocks.0.cross_attn.k_proj.weight", (), "audio.blocks.0.k_proj.weight has shape [], expected a matrix"),
+        ("blocks.1.cross_attn.k_proj.weight", (128, 8), "blocks.1.k_proj.weight has shape [128, 8], expected [256, 8]"),
+        ("blocks.0.cross_attn.v_proj.weight", (256, 9), "blocks.0.v_proj.weight has shape [256, 9], expected [256, 8]"),
+        ("proj_model.norm.bias", (7,), "projector.norm.bias has shape [7], expected [8]"),
+        ("proj_model.proj.weight", (8,), "projector.proj.weight has shape [8], expected a matrix"),
+        ("blocks.0.cross_attn.k_proj.weight", (), "blocks.0.k_proj.weight has shape [], expected a matrix"),
     ],
 )
 def test_shapes_that_do_not_agree_are_named(tmp_path, key, shape, expected):
     message = refusal_of(tmp_path, {**weights_of(), key: torch.zeros(shape, dtype=torch.float16)})
-    assert f"'adapter.safetensors' does not agree with itself: {expected}. Download or convert" in message
+    assert f"'adapter.safetensors' does not agree with itself: audio.{expected}. Download or convert" in message
 
 
 # --------------------------------------------------------------------------------------------------- loader nodes
@@ -476,7 +477,9 @@ def blocks_of(adapter) -> torch.Tensor:
 ADAPTER = "FantasyTalkingAdapterLoader"
 
 
-@pytest.mark.parametrize("folder", ["fantasytalking", "model_patches", "diffusion_models", "unet", "fantasytalking/mine"])
+@pytest.mark.parametrize(
+    "folder", ["fantasytalking", "model_patches", "diffusion_models", "unet", "fantasytalking/mine"]
+)
 def test_an_adapter_is_found_where_people_have_it(host, run, models, folder):
     put(COMMUNITY, models / folder / "found.safetensors")
     name = "found.safetensors" if folder != "fantasytalking/mine" else os.path.join("mine", "found.safetensors")
@@ -528,7 +531,7 @@ def test_adapters_are_found_through_extra_model_paths(host, run, configured, tmp
     assert run(ADAPTER, adapter_name="extra.safetensors")[0].model.audio.widths.projected == 8
 
 
-def test_the_models_folder_comes_before_the_extra_ones_and_those_before_the_shared_ones(host, configured, models, tmp_path):
+def test_the_models_folder_comes_first_then_the_extra_ones_then_the_shared_ones(host, configured, models, tmp_path):
     configured(f"other_disk:\n    fantasytalking: {tmp_path / 'extra'}\n")
     folders = host.folder_paths.get_folder_paths("fantasytalking")
     assert folders[:2] == [str(models / "fantasytalking"), str(tmp_path / "extra")]
@@ -557,8 +560,10 @@ def test_a_missing_adapter_is_told_with_folder_and_source(host, run, node_id, ot
     assert str(error.value) == expected
 
 
-OUTSIDE = ["../reference.safetensors", "sub/../../reference.safetensors", "/reference.safetensors", "..\\reference.safetensors",
-           "C:\\reference.safetensors", "C:reference.safetensors", "\\\\server\\reference.safetensors", "..", "", "a\0b"]
+OUTSIDE = [
+    "../reference.safetensors", "sub/../../reference.safetensors", "/reference.safetensors", "C:reference.safetensors",
+    "..\\reference.safetensors", "C:\\reference.safetensors", "\\\\server\\share\\reference.safetensors", "..", "", "a\0b",
+]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -654,7 +659,9 @@ def test_a_missing_wav2vec2_folder_is_told_with_folder_and_source(host, run):
     assert str(error.value) == expected
 
 
-@pytest.mark.parametrize("name", ["../reference", "reference/../reference", "/reference", "..\\reference", "C:\\reference"])
+@pytest.mark.parametrize(
+    "name", ["../reference", "reference/../reference", "/reference", "..\\reference", "C:\\reference"]
+)
 def test_a_wav2vec2_name_that_leads_out_of_the_folders_is_none(host, run, name):
     assert "There is no Wav2Vec2 folder" in rejection(WAV2VEC, model_name=name)
     with pytest.raises(host.core("errors").FantasyTalkingError, match="There is no Wav2Vec2 folder"):

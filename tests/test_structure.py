@@ -14,10 +14,10 @@ SOURCES = [ROOT / "__init__.py", *sorted((ROOT / "nodes").rglob("*.py")), *sorte
 HOST_MODULES = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "latent_preview", "nodes", "server"}
 
 
-def python(code: str, *path: Path) -> str:
-    """What a fresh interpreter prints that finds nothing but `path`."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT.parent)
+def python(code: str, path: Path, folder: Path) -> str:
+    """What a fresh interpreter prints that finds nothing but `path`, in an empty folder."""
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=folder)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 
@@ -27,19 +27,19 @@ def modules() -> list[str]:
     return [".".join(file.parts).removesuffix(".__init__") for file in files]
 
 
-def test_the_method_imports_without_comfyui():
+def test_the_method_imports_without_comfyui(tmp_path):
     found = python(f"import sys, {', '.join(modules())}; print(sorted({HOST_MODULES!r} & sys.modules.keys()))", ROOT)
     assert found == "[]"
 
 
-def test_the_method_imports_nothing_heavy_before_it_is_used():
-    found = python(f"import sys, {', '.join(modules())}; print([m for m in ('transformers', 'librosa') if m in sys.modules])", ROOT)
+def test_the_method_imports_nothing_heavy_before_it_is_used(tmp_path):
+    found = python(f"import sys, {', '.join(modules())}; print([m for m in ('transformers', 'librosa') if m in sys.modules])", ROOT, tmp_path)
     assert found == "[]"
 
 
-def test_importing_the_pack_imports_nothing_else():
+def test_importing_the_pack_imports_nothing_else(tmp_path):
     code = "import sys; before = set(sys.modules); import FantasyTalking; print(sorted(set(sys.modules) - before))"
-    assert python(code, Path(os.environ["FANTASYTALKING_BASE"]) / "custom_nodes") == "['FantasyTalking']"
+    assert python(code, Path(os.environ["FANTASYTALKING_BASE"]) / "custom_nodes", tmp_path) == "['FantasyTalking']"
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))

@@ -1,6 +1,7 @@
 """Any recording to the exact stretch of mono 16 kHz samples that a clip needs, and to the sound of its video."""
 
 import math
+from fractions import Fraction
 
 import librosa
 import pytest
@@ -40,7 +41,9 @@ def encode(run, wav2vec):
     """Encode Speech: speech, audio, length, fps."""
 
     def run_node(sound, fps=FPS, length=0, start_time=0.0, encoder=wav2vec):
-        return run("FantasyTalkingEncodeSpeech", wav2vec=encoder, audio=sound, fps=fps, length=length, start_time=start_time)
+        return run(
+            "FantasyTalkingEncodeSpeech", wav2vec=encoder, audio=sound, fps=fps, length=length, start_time=start_time
+        )
 
     return run_node
 
@@ -115,9 +118,9 @@ def test_the_clip_begins_at_start_time():
 
 
 def test_start_time_means_the_nearest_sample():
-    """0.29 · 16000 is 4639.999… in floating point."""
-    samples = noise(2.0, 16000)
-    assert waveform.mono_16k(Recording(samples, 16000), 5, FPS, start_time=0.29)[0] == samples[0, 4640]
+    """2.01 · 16000 is 32159.999… in floating point."""
+    samples = noise(3.0, 16000)
+    assert waveform.mono_16k(Recording(samples, 16000), 5, FPS, start_time=2.01)[0] == samples[0, 32160]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,8 @@ def test_a_recording_cut_to_a_clip_has_that_clips_length(rate, fps):
     for frames in range(5, 1000, 4):
         cut = waveform.samples_for(frames, fps, rate)
         assert waveform.frames_for(cut, rate, fps) == frames
-        assert waveform.frames_for(cut + 1, rate, fps) == frames + 4
+        beyond = math.floor(frames / Fraction(str(fps)) * rate) + 1
+        assert waveform.frames_for(beyond, rate, fps) == frames + 4
 
 
 def test_length_0_counts_from_start_time(encode):
@@ -189,7 +193,8 @@ def test_length_and_fps_come_out_for_the_nodes_after_it(encode):
 
 def test_float64_is_taken_as_float32(encode):
     samples = noise(1.0, 16000)
-    assert torch.equal(encode(audio(samples.double()), length=17)[0].tokens, encode(audio(samples), length=17)[0].tokens)
+    double, single = (encode(audio(of), length=17)[0].tokens for of in (samples.double(), samples))
+    assert torch.equal(double, single)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int16])
@@ -264,7 +269,9 @@ BAD_AUDIO = {
     "rate_in_khz": (audio(SPEECH, 44.1), "sample rate of 44, expected 1000 Hz or more"),
     "rate_nan": (audio(SPEECH, math.nan), "sample rate of nan, expected"),
     "rate_none": (audio(SPEECH, None), "sample rate of None, expected"),
-    "one_sample": (audio(SPEECH[:, :1]), "Only 6.*e-05 s of audio are left .* at least 0.025 s: use a longer recording"),
+    "one_sample": (
+        audio(SPEECH[:, :1]), "Only 6.*e-05 s of audio are left .* at least 0.025 s: use a longer recording"
+    ),
     "nan": (audio(SPEECH.clone().index_fill_(1, torch.tensor([500]), math.nan)), "holds NaN or infinite samples"),
     "infinite": (audio(SPEECH.clone().index_fill_(1, torch.tensor([500]), math.inf)), "holds NaN or infinite samples"),
 }
@@ -343,7 +350,7 @@ def test_a_clip_longer_than_those_of_the_training_is_told_with_what_to_do(encode
 
 @pytest.fixture(scope="module")
 def tiny_wav2vec(host, tmp_path_factory):
-    """The smallest encoder with the stride of wav2vec2-base-960h; one thread, which such small layers are fastest on."""
+    """The smallest encoder with the stride of wav2vec2-base-960h, on one thread: fastest for layers that small."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("tiny")
@@ -372,3 +379,9 @@ def test_an_hour_of_speech_is_encoded_piece_by_piece(encode, tiny_wav2vec, caplo
     assert torch.isfinite(speech.tokens).all()
     assert sound["waveform"].shape[-1] == int(82801 / FPS * 16000)
     assert any("82801 frames (3600.0 s)" in line for line in warnings(caplog))
+
+
+@pytest.mark.parametrize(("length", "fps"), [(1_000_001, 23.0), (100_001, 1.0)])
+def test_a_clip_of_many_hours_is_refused_before_it_fills_the_memory(length, fps):
+    with pytest.raises(FantasyTalkingError, match=r"The clip would last \d+\.\d hours .*expected at most 4: make the video"):
+        waveform.clip_frames(Recording(noise(1.0, 16000), 16000), fps, length)
