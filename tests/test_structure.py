@@ -28,7 +28,7 @@ def modules() -> list[str]:
 
 
 def test_the_method_imports_without_comfyui(tmp_path):
-    found = python(f"import sys, {', '.join(modules())}; print(sorted({HOST_MODULES!r} & sys.modules.keys()))", ROOT)
+    found = python(f"import sys, {', '.join(modules())}; print(sorted({HOST_MODULES!r} & sys.modules.keys()))", ROOT, tmp_path)
     assert found == "[]"
 
 
