@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from host import ComfyUI
 from safetensors.torch import load_file
+
 from support.client import queue
 from support.reference import SEED, Case, normalised
 

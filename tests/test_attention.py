@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from support.reference import numbers, tensors
-
 from fantasytalking_core.attention import clip_attention, window_attention
 from fantasytalking_core.windows import PADDING, window_map
+
+from support.reference import numbers, tensors
 
 HEADS, FRAMES, PER_FRAME, TOKENS, WIDTH = 2, 5, 6, 36, 32
 

@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from support import reference
 from support.runs import Watch, apply, clip, hear, ksample, sample, speech
 

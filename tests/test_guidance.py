@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 import torch
-
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.guidance import Guidance, Pass, Passes, step_of
 from fantasytalking_core.schedule import sigmas
+
 from support.reference import numbers
 
 PREDICTIONS = {Pass.SPEECH: 3.0, Pass.TEXT: 1.7, Pass.NEGATIVE: 0.4, Pass.NEGATIVE_SPEECH: -0.9}

@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+
 from support.runs import Watch, apply, clip, hear, ksample, sample, speech
 
 

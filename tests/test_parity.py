@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from support import reference
 from support.reference import Case, normalised, numbers, tensors
 

@@ -6,12 +6,12 @@ from fractions import Fraction
 import librosa
 import pytest
 import torch
-from support.reference import FOLDER, numbers, pcm, tensors
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
-
 from fantasytalking_core import waveform
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.waveform import Recording
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+from support.reference import FOLDER, numbers, pcm, tensors
 
 FPS = 23.0
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from support.reference import numbers, tensors
-
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.speech import Speech
 from fantasytalking_core.windows import PADDING, latent_frames, window_map, window_ranges, window_tokens
+
+from support.reference import numbers, tensors
 
 PAIRS = numbers("windows/windows")["pairs"]
 CLIPS = [pair for pair in PAIRS if "error" not in pair]

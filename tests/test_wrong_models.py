@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+
 from support.runs import apply, clip, hear, ksample, sample, speech
 
 
 def wan(**changes):
     """A MODEL of the host's own Wan class with random weights, as its loader gives it."""
-    import comfy.sd
     import comfy.ops
+    import comfy.sd
     from comfy.ldm.wan.model import WanModel
 
     size = {"model_type": "i2v", "in_dim": 36, "dim": 256, "ffn_dim": 64, "text_dim": 4096, "num_heads": 2, "num_layers": 2}

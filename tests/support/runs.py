@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from support.reference import SEED, Case
-
 from fantasytalking_core.windows import latent_frames
+
+from support.reference import SEED, Case
 
 
 @dataclass
