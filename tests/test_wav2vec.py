@@ -12,10 +12,9 @@ from fantasytalking_core.wav2vec import MARGIN_SECONDS, PIECE_SECONDS, encode, l
 from fantasytalking_core.waveform import Recording, mono_16k
 from fantasytalking_core.windows import PADDING, window_map
 
-from support.encoder import copy, edit_json, long_speech
-from support.reference import FOLDER, numbers, pcm, tensors
+from support.encoder import CASES, clip_of, copy, edit_json, long_speech
+from support.reference import FOLDER, pcm, tensors
 
-CASES = numbers("audio/features")["cases"]
 HOP, FIELD = 320, 400
 """Stride and receptive field of Wav2Vec2 in samples, from its kernels 10 3 3 3 3 2 2 and strides 5 2 2 2 2 2 2."""
 
@@ -28,14 +27,6 @@ def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 @pytest.fixture(scope="module")
 def encoder():
     return load_wav2vec2(FOLDER / "wav2vec2")
-
-
-def clip_of(case) -> torch.Tensor:
-    """The samples that the release encoded; shorter than the clip where the case says so."""
-    seconds = case["clip_seconds"]
-    if seconds is None:
-        return mono_16k(Recording(pcm(), 16000), case["num_frames"], case["fps"])
-    return pcm()[0, : int(seconds * 16000)]
 
 
 # ------------------------------------------------------------------------------------------------------- features

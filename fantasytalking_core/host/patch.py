@@ -96,7 +96,7 @@ def attend(func: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
     if call is None or not call.armed:
         return out
     call.armed = False
-    if call.speech is None:
+    if call.speech is None or call.strength == 0:
         return out
     heads = kwargs["heads"] if "heads" in kwargs else args[3]
     return call.add_speech(out, args[0], heads, options["block_index"])

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import torch
 
-from support.reference import FOLDER, pcm
+from fantasytalking_core.waveform import Recording, mono_16k
+
+from support.reference import FOLDER, numbers, pcm
+
+CASES = numbers("audio/features")["cases"]
+
+
+def clip_of(case) -> torch.Tensor:
+    """The samples that the release encoded; shorter than the clip where the case says so."""
+    seconds = case["clip_seconds"]
+    if seconds is None:
+        return mono_16k(Recording(pcm(), 16000), case["num_frames"], case["fps"])
+    return pcm()[0, : int(seconds * 16000)]
 
 
 def copy(tmp_path: Path) -> Path:
