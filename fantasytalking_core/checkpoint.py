@@ -119,9 +119,12 @@ def corrupt(name: str) -> FantasyTalkingError:
 
 
 def not_an_adapter(name: str, keys: Iterable[str]) -> FantasyTalkingError:
-    found = ", ".join(sorted(map(str, keys))[:2]) or "nothing"
+    keys = sorted(map(str, keys))
+    found = f"it holds {', '.join(keys[:2]) or 'nothing'} …"
+    if any(".self_attn." in key for key in keys):
+        found = "it looks like a diffusion model, which belongs into a diffusion model loader"
     return FantasyTalkingError(
-        f"'{name}' is no FantasyTalking adapter (it holds {found} …): expected {PUBLISHED} or a conversion of it."
+        f"'{name}' is no FantasyTalking adapter ({found}): expected {PUBLISHED} or a conversion of it."
     )
 
 

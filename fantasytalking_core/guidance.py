@@ -68,15 +68,21 @@ class Guidance:
     def inside(self, step: int, steps: int) -> bool:
         return self.audio_start <= step / steps < self.audio_end
 
-    def passes(self, step: int, steps: int) -> Passes:
-        """The passes that can change the result of step `step` of `steps`."""
-        text_guided = not math.isclose(self.text_cfg, 1.0)
+    def passes(self, step: int, steps: int, text_is_patched: bool = False, always_negative: bool = False) -> Passes:
+        """The passes that can change the result of step `step` of `steps`.
+
+        Args:
+            text_is_patched: something else changes how e(·,n) and e(0,p) are combined; then equal scales do not make
+                e(0,p) cancel out.
+            always_negative: something else wants to see the negative pass also where its coefficient is zero.
+        """
+        needs_negative = always_negative or not math.isclose(self.text_cfg, 1.0)
         if not self.inside(step, steps):
-            return Passes(Pass.SPEECH, Pass.NEGATIVE_SPEECH if text_guided else None)
-        negative = Pass.NEGATIVE if text_guided else None
+            return Passes(Pass.SPEECH, Pass.NEGATIVE_SPEECH if needs_negative else None)
+        negative = Pass.NEGATIVE if needs_negative else None
         if math.isclose(self.audio_cfg, 0.0, abs_tol=1e-9):
             return Passes(Pass.TEXT, negative)
-        if math.isclose(self.audio_cfg, self.text_cfg):  # e(0,p) cancels out
+        if math.isclose(self.audio_cfg, self.text_cfg) and not text_is_patched:
             return Passes(Pass.SPEECH, negative)
         return Passes(Pass.TEXT, negative, Pass.SPEECH)
 
@@ -86,6 +92,8 @@ def step_of(sigma: float, sample_sigmas: torch.Tensor) -> tuple[int, int]:
 
     Found from the schedule, not by counting calls: multi-stage samplers call the model more often.
     """
-    steps = sample_sigmas.shape[0] - 1
-    started = int((sample_sigmas[:-1] >= sigma * (1 - 1e-4)).sum())
-    return max(started - 1, 0), steps
+    starts = sample_sigmas[:-1]
+    nearest = int((starts - sigma).abs().argmin())
+    if abs(float(starts[nearest]) - sigma) > 1e-4 * sigma:  # between two steps
+        nearest = max(int((starts > sigma).sum()) - 1, 0)
+    return nearest, len(starts)

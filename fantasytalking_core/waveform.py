@@ -113,7 +113,7 @@ def check_start(sound: Recording, start_time: float) -> None:
     """Refuse a clip that begins outside of the recording or too close to its end; `start_time` in seconds."""
     if not 0 <= start_time < sound.seconds:  # NaN too
         raise FantasyTalkingError(
-            f"start_time is {start_time:g} s, expected 0 or more and less than the {sound.seconds:g} s of the audio."
+            f"start_time is {start_time:g} s, expected 0 or more and less than the {sound.seconds:.2f} s of the audio."
         )
     if sound.seconds - start_time < MIN_SPEECH_SECONDS:
         raise FantasyTalkingError(
@@ -135,7 +135,7 @@ def check_length(frames: int) -> None:
         below = max(MIN_FRAMES, (frames - 1) // 4 * 4 + 1)
         near = str(below) if below >= frames else f"{below} or {below + 4}"
         raise FantasyTalkingError(
-            f"length is {frames} frames, expected 4n + 1 and at least {MIN_FRAMES} (Wan packs 4 frames into one "
+            f"length is {frames}, expected 4n + 1 frames and at least {MIN_FRAMES} (Wan packs 4 frames into one "
             f"latent frame): use {near}, or 0 for the length of the speech."
         )
 

@@ -8,16 +8,6 @@ from . import sockets
 WEIGHT_DTYPES = ["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
 
 
-def checked(find, name: str | None) -> bool | str:
-    """What `validate_inputs` answers for a file name: True, or why there is no such file."""
-    if name is not None:
-        try:
-            find(name)
-        except ValueError as error:
-            return str(error)
-    return True
-
-
 def adapter_input() -> io.Combo.Input:
     return io.Combo.Input(
         "adapter_name",
@@ -52,7 +42,7 @@ class FantasyTalkingDiTLoader(io.ComfyNode):
             category=f"{sockets.CATEGORY}/loaders",
             description="Loads a Wan2.1 I2V diffusion model and the FantasyTalking adapter in one go, at the published "
             "strengths. For GGUF files or other loaders, use those and Apply Adapter.",
-            search_aliases=["talking head", "wan i2v", "fantasy talking", "load fantasytalking", "lip sync"],
+            search_aliases=["talking head", "talking portrait", "audio driven", "wan i2v", "fantasy talking", "lip sync"],
             inputs=[
                 io.Combo.Input(
                     "dit_name", options=folder_paths.get_filename_list("diffusion_models"),
@@ -69,7 +59,7 @@ class FantasyTalkingDiTLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, adapter_name=None) -> bool | str:
-        return checked(folders.adapter_path, adapter_name)
+        return sockets.checked(folders.adapter_path, adapter_name)
 
     @classmethod
     def execute(cls, dit_name: str, weight_dtype: str, adapter_name: str) -> io.NodeOutput:
@@ -95,7 +85,7 @@ class FantasyTalkingAdapterLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, adapter_name=None) -> bool | str:
-        return checked(folders.adapter_path, adapter_name)
+        return sockets.checked(folders.adapter_path, adapter_name)
 
     @classmethod
     def execute(cls, adapter_name: str) -> io.NodeOutput:
@@ -146,7 +136,7 @@ class FantasyTalkingWav2VecLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name=None) -> bool | str:
-        return checked(folders.wav2vec_path, model_name)
+        return sockets.checked(folders.wav2vec_path, model_name)
 
     @classmethod
     def execute(cls, model_name: str) -> io.NodeOutput:

@@ -13,18 +13,19 @@ OURS = "fantasytalking"
 def guidance_inputs() -> list[io.Input]:
     return [
         io.Float.Input(
-            "text_cfg", default=guidance.TEXT_CFG, min=0.0, max=100.0, step=0.1,
+            "text_cfg", default=guidance.TEXT_CFG, min=0.0, max=100.0, step=0.1, round=0.01,
             tooltip="How closely the prompt is followed (3 to 7; 5 in the release). 1 for distilled models: no negative "
             "pass is run, the speech is still guided.",
         ),
         io.Float.Input(
-            "audio_cfg", default=guidance.AUDIO_CFG, min=0.0, max=100.0, step=0.1,
+            "audio_cfg", default=guidance.AUDIO_CFG, min=0.0, max=100.0, step=0.1, round=0.01,
             tooltip="How strongly the lips follow the speech (3 to 7; 5 in the release, 4.5 in the paper). Equal to "
-            "text_cfg it saves one of three passes.",
+            "text_cfg it saves one of three passes (not beside nodes that change the guidance itself).",
         ),
         io.Float.Input(
             "audio_start_percent", default=0.0, min=0.0, max=1.0, step=0.01,
-            tooltip="From which part of the steps on the speech is guided.",
+            tooltip="From which part of the steps on the speech is guided: of the steps that this sampler is given, also "
+            "after SplitSigmas.",
         ),
         io.Float.Input(
             "audio_end_percent", default=1.0, min=0.0, max=1.0, step=0.01,
@@ -32,6 +33,10 @@ def guidance_inputs() -> list[io.Input]:
             "passes are run, and both hear the speech.",
         ),
     ]
+
+
+def check_interval(start: float, end: float) -> None:
+    guidance.Guidance(audio_start=start, audio_end=end)
 
 
 def schedule_inputs() -> list[io.Input]:
@@ -76,6 +81,10 @@ class FantasyTalkingGuider(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, audio_start_percent=None, audio_end_percent=None) -> bool | str:
+        return sockets.checked(check_interval, audio_start_percent, audio_end_percent)
+
+    @classmethod
     def execute(
         cls, model, positive, negative, text_cfg: float, audio_cfg: float, audio_start_percent: float,
         audio_end_percent: float,
@@ -111,7 +120,7 @@ class FantasyTalkingSampler(io.ComfyNode):
             category=f"{sockets.CATEGORY}/sampling",
             description="Samples a talking video: noise, guider, schedule and sampler in one box. The same latents as "
             "SamplerCustomAdvanced with the Guider and the Scheduler.",
-            search_aliases=["ksampler", "talking head", "audio to video", "lip sync", "fantasy talking", "sample"],
+            search_aliases=["ksampler", "talking head", "talking portrait", "audio to video", "audio driven", "audio cfg", "lip sync", "fantasy talking"],
             inputs=[
                 *conditioning_inputs(),
                 io.Latent.Input("latent_image", tooltip="The latent of WanImageToVideo, as long as the speech."),
@@ -133,6 +142,10 @@ class FantasyTalkingSampler(io.ComfyNode):
             ],
             outputs=[io.Latent.Output(tooltip="For VAEDecode.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, audio_start_percent=None, audio_end_percent=None) -> bool | str:
+        return sockets.checked(check_interval, audio_start_percent, audio_end_percent)
 
     @classmethod
     def execute(

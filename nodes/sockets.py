@@ -1,9 +1,24 @@
-"""The pack's own socket types."""
+"""The pack's own socket types, and how its nodes refuse input before anything runs."""
+
+from collections.abc import Callable
+from typing import Any
 
 from comfy_api.latest import io
+
+from ..fantasytalking_core.errors import FantasyTalkingError
 
 Adapter = io.Custom("FT_ADAPTER")
 Wav2Vec = io.Custom("FT_WAV2VEC")
 Speech = io.Custom("FT_SPEECH")
 
 CATEGORY = "FantasyTalking"
+
+
+def checked(check: Callable[..., Any], *values: Any) -> bool | str:
+    """What `validate_inputs` answers: True, or what `check` says is wrong; values that are wired in come as None."""
+    if None not in values:
+        try:
+            check(*values)
+        except FantasyTalkingError as error:
+            return str(error)
+    return True

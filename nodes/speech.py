@@ -44,6 +44,10 @@ class FantasyTalkingEncodeSpeech(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, length=None) -> bool | str:
+        return sockets.checked(waveform.check_length, length or None)
+
+    @classmethod
     def execute(cls, wav2vec, audio, fps: float, length: int, start_time: float) -> io.NodeOutput:
         recording = waveform.recording(audio)
         length = waveform.clip_frames(recording, fps, length, start_time)
@@ -62,7 +66,7 @@ class FantasyTalkingConditioning(io.ComfyNode):
             display_name="FantasyTalking Conditioning",
             category=f"{sockets.CATEGORY}/speech",
             description="Adds the speech to the prompts. Put it between WanImageToVideo and the sampler.",
-            search_aliases=["speech conditioning", "audio conditioning", "talking head", "fantasy talking"],
+            search_aliases=["speech conditioning", "audio conditioning", "audio driven", "talking head", "talking portrait", "fantasy talking"],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The positive output of WanImageToVideo."),
                 io.Conditioning.Input("negative", tooltip="The negative output of WanImageToVideo."),

@@ -74,14 +74,14 @@ def test_an_interruption_ends_the_run_and_the_next_one_is_unaffected(server, bas
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"speech": {"length": 18}}, "length is 18 frames, expected 4n + 1"),
         ({"speech": {"start_time": 60.0}}, "start_time is 60 s, expected 0 or more and less than"),
-        ({"speech": {"length": 33}}, "latent has 5 latent frames, the speech 9"),
-        ({"sampler": {"audio_start_percent": 0.9, "audio_end_percent": 0.1}}, "is no interval: expected"),
+        ({"speech": {"length": 33}}, "latent is for 17 frames, the speech for 33"),
     ],
 )
 def test_wrong_input_is_said_to_the_artist(server, changes, message):
-    assert message in queue(server.address, graph(Case("case_a"), **changes)).error
+    run = queue(server.address, graph(Case("case_a"), **changes))
+    assert message in run.error
+    assert run.of("execution_error")[0]["exception_type"] == "fantasytalking.FantasyTalkingError"  # and no path
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,9 @@ def test_wrong_input_is_said_to_the_artist(server, changes, message):
     [
         ({"model": {"adapter_name": "gone.safetensors"}}, "There is no adapter file 'gone.safetensors': put it into ComfyUI/models/fantasytalking"),
         ({"wav2vec": {"model_name": "gone"}}, "There is no Wav2Vec2 folder 'gone'"),
+        ({"speech": {"length": 18}}, "length is 18, expected 4n + 1 frames and at least 5"),
+        ({"sampler": {"audio_start_percent": 0.9, "audio_end_percent": 0.1}}, "from 0.9 to 0.1 is no interval: expected"),
+        ({"sampler": {"audio_end_percent": 1.5}}, "from 0 to 1.5 is no interval: expected"),
         ({"speech": {"fps": 0.0}}, "Value 0.0 smaller than min of 1.0"),
         ({"speech": {"fps": 1e6}}, "Value 1000000.0 bigger than max of 120.0"),
     ],

@@ -94,7 +94,7 @@ def block(host, model, adapter, windows, speech):
     data = tensors("block/cross_attn")
     call = patch.Call(
         inner=None, adapter=adapter.model, cache=None, speech=speech, windows=windows, strength=1.0,
-        tokens_per_frame=numbers("block/cross_attn")["tokens_per_latent_frame"], first_token=0, armed=True,
+        tokens_per_frame=numbers("block/cross_attn")["tokens_per_latent_frame"], first_token=0, armed=(index, data["x"].shape),
     )
     options = {patch.KEY: call, "optimized_attention_override": patch.attend, "block_index": index}
     attention = model.model.diffusion_model.blocks[index].cross_attn

@@ -139,7 +139,7 @@ def test_a_folder_is_no_file(tmp_path):
 
 DIT = {"blocks.0.self_attn.q.weight": torch.zeros(4, 4), "blocks.0.cross_attn.k.weight": torch.zeros(4, 4)}
 LORA = {"diffusion_model.blocks.0.cross_attn.k.lora_A.weight": torch.zeros(4, 4)}
-OTHERS = {"a_dit": DIT, "a_lora": LORA, "nothing": {}}
+OTHERS = {"a_lora": LORA, "nothing": {}}
 
 
 @pytest.mark.parametrize("weights", OTHERS.values(), ids=OTHERS)
@@ -151,10 +151,15 @@ def test_weights_of_another_model_are_no_adapter(tmp_path, weights):
     )
 
 
+def test_a_diffusion_model_is_told_where_it_belongs(tmp_path):
+    found = "it looks like a diffusion model, which belongs into a diffusion model loader"
+    assert f"is no FantasyTalking adapter ({found}): expected" in refusal_of(tmp_path, DIT)
+
+
 @pytest.mark.parametrize("value", [DIT, [1, 2], torch.zeros(3)], ids=["a_dit", "a_list", "a_tensor"])
 def test_a_checkpoint_of_something_else_is_no_adapter(tmp_path, value):
     torch.save(value, tmp_path / "other.ckpt")
-    assert "'other.ckpt' is no FantasyTalking adapter (it holds " in refusal(tmp_path / "other.ckpt")
+    assert "'other.ckpt' is no FantasyTalking adapter (it " in refusal(tmp_path / "other.ckpt")
 
 
 def test_a_big_dit_is_refused_without_reading_its_tensors(tmp_path):

@@ -1,5 +1,6 @@
 """Beside everything else that a graph may hold: the host's own features and other packs' patches."""
 
+import collections
 import copy
 import itertools
 
@@ -242,10 +243,20 @@ def test_easycache_skips_steps_of_all_three_passes(host, run, model, adapter, wa
     """Skipped calls compute no speech attention either."""
     positive, negative, latent = clip(17)
     heard = hear(run, positive, negative, speech(host, 17))
-    steps, blocks = 10, len(model.model.diffusion_model.blocks)
-    out = sample(run, easy_cache(run, apply(run, model, adapter), 3.0), *heard, latent, steps=steps)
+    steps, computed = 10, collections.Counter()
+    first, *others = model.model.diffusion_model.blocks
+
+    def count(module, args, kwargs):
+        computed.update(kwargs["transformer_options"]["cond_or_uncond"])
+
+    hook = first.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        out = sample(run, easy_cache(run, apply(run, model, adapter), 3.0), *heard, latent, steps=steps)
+    finally:
+        hook.remove()
     assert torch.isfinite(out).all()
-    assert 0 < len(watch.windows) < steps * blocks
+    assert all(0 < computed[which] < steps for which in (0, 1, 2))
+    assert len(watch.windows) == computed[0] * (1 + len(others))
 
 
 # ------------------------------------------------------------------------------------- torch.compile, other patches

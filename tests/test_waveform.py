@@ -276,9 +276,9 @@ BAD_AUDIO = {
     "infinite": (audio(SPEECH.clone().index_fill_(1, torch.tensor([500]), math.inf)), "holds NaN or infinite samples"),
 }
 BAD_SETTINGS = {
-    "start_negative": ({"start_time": -0.5}, "start_time is -0.5 s, expected 0 or more and less than the 1 s"),
-    "start_at_the_end": ({"start_time": 1.0}, "start_time is 1 s, expected 0 or more and less than the 1 s"),
-    "start_past_the_end": ({"start_time": 7.5}, "start_time is 7.5 s, expected 0 or more and less than the 1 s"),
+    "start_negative": ({"start_time": -0.5}, "start_time is -0.5 s, expected 0 or more and less than the 1.00 s"),
+    "start_at_the_end": ({"start_time": 1.0}, "start_time is 1 s, expected 0 or more and less than the 1.00 s"),
+    "start_past_the_end": ({"start_time": 7.5}, "start_time is 7.5 s, expected 0 or more and less than the 1.00 s"),
     "start_nan": ({"start_time": math.nan}, "start_time is nan s, expected"),
     "start_too_late": ({"start_time": 0.99}, "Only 0.01 s of audio are left .* or an earlier start_time"),
     "fps_0": ({"fps": 0.0}, "fps is 0, expected 1 to 120"),
@@ -286,10 +286,10 @@ BAD_SETTINGS = {
     "fps_huge": ({"fps": 1e6}, r"fps is 1e\+06, expected 1 to 120"),
     "fps_nan": ({"fps": math.nan}, "fps is nan, expected 1 to 120"),
     "fps_0_with_length": ({"fps": 0.0, "length": 17}, "fps is 0, expected 1 to 120"),
-    "length_6": ({"length": 6}, r"length is 6 frames, expected 4n \+ 1 .*: use 5 or 9, or 0"),
-    "length_80": ({"length": 80}, "length is 80 frames, .*: use 77 or 81, or 0 for the length of the speech"),
-    "length_1": ({"length": 1}, "length is 1 frames, .* at least 5 .*: use 5, or 0"),
-    "length_negative": ({"length": -3}, "length is -3 frames, .* at least 5 .*: use 5, or 0"),
+    "length_6": ({"length": 6}, r"length is 6, expected 4n \+ 1 frames .*: use 5 or 9, or 0"),
+    "length_80": ({"length": 80}, "length is 80, .*: use 77 or 81, or 0 for the length of the speech"),
+    "length_1": ({"length": 1}, "length is 1, .* at least 5 .*: use 5, or 0"),
+    "length_negative": ({"length": -3}, "length is -3, .* at least 5 .*: use 5, or 0"),
 }
 
 

@@ -8,13 +8,29 @@ tokens whole, as a constant that is recognised from call to call by its identity
 from typing import Any
 
 import comfy.conds
+import torch
 
 from ..speech import Speech
 
 WINDOWS = "audio_embed"
 SPEECH = "fantasytalking_speech"
 
+PLACES = ("start_percent", "end_percent", "area", "strength", "mask", "mask_strength", "set_area_to_bounds")
+"""The host's entries that say when and where an item of a conditioning counts."""
+
 Conditioning = list[list[Any]]
+
+
+class WindowMap(comfy.conds.CONDRegular):
+    """`[B, T, l′]`, cut along latent frames where the host cuts the latent to an item's area."""
+
+    def process_cond(self, batch_size: int, area: list[int] | None = None, **kwargs: Any) -> "WindowMap":
+        windows = self.cond if area is None else self.cond.narrow(1, area[len(area) // 2], area[0])
+        return super(WindowMap, self._copy_with(windows)).process_cond(batch_size)
+
+    def can_concat(self, other: "WindowMap") -> bool:
+        """Rows of a batch hear the same windows, so that one set of keys and values serves them."""
+        return super().can_concat(other) and torch.equal(self.cond, other.cond)
 
 
 def with_entries(conditioning: Conditioning, entries: dict[str, Any]) -> Conditioning:
@@ -26,7 +42,7 @@ def entries_of(speech: Speech, clip_level: bool = False) -> dict[str, Any]:
     """`model_conds` entries of a speech; at clip level (training, stage 1) there is no window map."""
     entries = {SPEECH: comfy.conds.CONDConstant(speech)}
     if not clip_level:
-        entries[WINDOWS] = comfy.conds.CONDRegular(speech.windows()[None])
+        entries[WINDOWS] = WindowMap(speech.windows()[None])
     return entries
 
 
@@ -42,10 +58,22 @@ def silent(model_conds: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in model_conds.items() if key not in (SPEECH, WINDOWS)}
 
 
-def speech_entries(conditioning: Conditioning) -> dict[str, Any]:
-    """The speech entries of the first item that carries them, or nothing."""
-    for _, about in conditioning:
-        entries = about.get("model_conds", {})
-        if SPEECH in entries:
-            return {key: entries[key] for key in (SPEECH, WINDOWS) if key in entries}
-    return {}
+def speech_of(about: dict[str, Any]) -> dict[str, Any]:
+    """The speech entries of one item, or nothing."""
+    return {key: value for key, value in about.get("model_conds", {}).items() if key in (SPEECH, WINDOWS)}
+
+
+def carries_speech(conditioning: Conditioning) -> bool:
+    return any(SPEECH in about.get("model_conds", {}) for _, about in conditioning)
+
+
+def hearing_as(negative: Conditioning, positive: Conditioning) -> Conditioning:
+    """The negative with the positive's speech; of several speeches, each where and when the positive hears it."""
+    speakers = [about for _, about in positive if SPEECH in about.get("model_conds", {})]
+    if len({id(about["model_conds"][SPEECH].cond) for about in speakers}) < 2:
+        return with_entries(negative, speech_of(speakers[0]) if speakers else {})
+    return [
+        [text, {**about, **{key: speaker[key] for key in PLACES if key in speaker}}]
+        for speaker in speakers
+        for text, about in with_entries(negative, speech_of(speaker))
+    ]

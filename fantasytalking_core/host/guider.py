@@ -1,5 +1,6 @@
 """The release's guidance as a guider of the host, for any of its samplers."""
 
+import logging
 from typing import Any
 
 import comfy.samplers
@@ -8,7 +9,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..errors import FantasyTalkingError
 from ..guidance import Guidance, Pass, Passes, step_of
-from .conditioning import SPEECH, Conditioning, speech_entries, with_entries, without_speech
+from .conditioning import SPEECH, Conditioning, carries_speech, hearing_as, without_speech
 from .patch import adapter_of
 
 CONDS = {
@@ -17,6 +18,8 @@ CONDS = {
     Pass.TEXT: "text_only",
     Pass.NEGATIVE_SPEECH: "negative_speech",
 }
+CFG_PATCHES = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function")
+"""Where other packs change how the two predictions of the text guidance are combined."""
 
 
 class FantasyTalkingGuider(comfy.samplers.CFGGuider):
@@ -28,8 +31,15 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
 
     def __init__(self, model: ModelPatcher, positive: Conditioning, negative: Conditioning, guidance: Guidance) -> None:
         super().__init__(model)
-        speech = speech_entries(positive)
-        if speech and adapter_of(model) is None:
+        heard = carries_speech(positive)
+        if not heard and carries_speech(negative):
+            raise FantasyTalkingError("The speech is in the negative conditioning: swap positive and negative.")
+        if not heard and adapter_of(model) is not None:
+            logging.warning(
+                "FantasyTalking: the conditioning carries no speech, the face will not speak. Wire it through "
+                "FantasyTalking Conditioning."
+            )
+        if heard and adapter_of(model) is None:
             raise FantasyTalkingError(
                 "The conditioning carries speech, but the model has no FantasyTalking adapter and would not hear it: "
                 "wire the model through Apply Adapter."
@@ -42,7 +52,7 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
                 CONDS[Pass.SPEECH]: positive,
                 CONDS[Pass.NEGATIVE]: silent_negative,
                 CONDS[Pass.TEXT]: without_speech(positive),
-                CONDS[Pass.NEGATIVE_SPEECH]: with_entries(silent_negative, speech),
+                CONDS[Pass.NEGATIVE_SPEECH]: hearing_as(silent_negative, positive),
             }
         )
 
@@ -50,31 +60,35 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
         return any(SPEECH in cond["model_conds"] for cond in self.conds[CONDS[Pass.SPEECH]])
 
     def passes(self, timestep: torch.Tensor, model_options: dict[str, Any]) -> Passes:
-        if self.hears_speech():
-            sigmas = model_options["transformer_options"]["sample_sigmas"]
-            passes = self.guidance.passes(*step_of(float(timestep[0]), sigmas))
-        else:
-            passes = Guidance(self.guidance.text_cfg, 0.0).passes(0, 1)
-        if passes.negative is None and model_options.get("disable_cfg1_optimization", False):
-            passes = Passes(passes.positive, Pass.NEGATIVE, passes.speech)  # a patch wants to see it
-        return passes
+        wanted = {
+            "text_is_patched": any(model_options.get(patch) for patch in CFG_PATCHES),
+            "always_negative": bool(model_options.get("disable_cfg1_optimization")),
+        }
+        if not self.hears_speech():
+            return Guidance(self.guidance.text_cfg, audio_cfg=0.0).passes(0, 1, **wanted)
+        sigmas = model_options["transformer_options"]["sample_sigmas"]
+        return self.guidance.passes(*step_of(float(timestep[0]), sigmas), **wanted)
 
     def predict_noise(
         self, x: torch.Tensor, timestep: torch.Tensor, model_options: dict[str, Any] = {}, seed: int | None = None
     ) -> torch.Tensor:
         passes = self.passes(timestep, model_options)
-        positive, negative, speech = (self.conds[CONDS[p]] if p else None for p in (passes.positive, passes.negative, passes.speech))
-        conds = [positive, negative] if speech is None else [speech, negative, positive]
+        positive = self.conds[CONDS[passes.positive]]
+        negative = self.conds[CONDS[passes.negative]] if passes.negative else None
+        conds = [positive, negative]
+        if passes.speech:
+            conds = [self.conds[CONDS[passes.speech]], negative, positive]
         about = {"input": x, "sigma": timestep, "model": self.inner_model, "model_options": model_options}
         if calc := model_options.get("sampler_calc_cond_batch_function"):
             out = calc({"conds": conds, **about})
         else:
             out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
         # the host's own classifier-free guidance, with what other packs hang into it, on the text
-        pair = [out[-1] if speech else out[0], out[1]]
+        pair = [out[-1] if passes.speech else out[0], out[1]]
         for fn in model_options.get("sampler_pre_cfg_function", []):
-            pair = fn({"conds": [positive, negative], "conds_out": pair, "cond_scale": self.cfg, "timestep": timestep, **about})
+            args = {"conds": [positive, negative], "conds_out": pair, "cond_scale": self.cfg, "timestep": timestep}
+            pair = fn({**args, **about})
         guided = comfy.samplers.cfg_function(
             self.inner_model, *pair[:2], self.cfg, x, timestep, model_options=model_options, cond=positive, uncond=negative
         )
-        return guided if speech is None else guided + self.guidance.audio_cfg * (out[0] - out[-1])
+        return guided + self.guidance.audio_cfg * (out[0] - out[-1]) if passes.speech else guided

@@ -36,7 +36,9 @@ def load_adapter(path: str | Path, disable_dynamic: bool = False) -> ModelPatche
     dtype = file.weights["audio.blocks.0.k_proj.weight"].dtype
     if dtype in (torch.float32, torch.float64):
         count = sum(weight.numel() for weight in file.weights.values())
-        dtype = comfy.model_management.unet_dtype(device, count, [torch.bfloat16, torch.float16, torch.float32])
+        types = [torch.bfloat16, torch.float16, torch.float32]
+        dtype = comfy.model_management.unet_dtype(device, count, types)
+        dtype = dtype if dtype in types else torch.bfloat16  # the host's flags for 8-bit DiTs are not for this
     module = Adapter(file.audio, operations=comfy.ops.manual_cast, device=offload, dtype=dtype)
     module.audio.projector.float()
     kind = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher

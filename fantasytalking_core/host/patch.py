@@ -2,7 +2,8 @@
 
 Per model call an APPLY_MODEL wrapper takes the speech out of the conditioning and installs an attention override;
 `arm`, which runs between a block's self-attention and its cross-attention, arms it; the next attention is the
-cross-attention's, whose query the speech shares and whose result it joins before the output projection.
+cross-attention's, whose query the speech shares and whose result it joins before the output projection. That it is
+this block's is checked: another node may have replaced it.
 
 The state is there in every call, also without speech, and its two hooks are kept out of torch.compile's traces:
 otherwise its guards would fail between calls.
@@ -13,7 +14,7 @@ from typing import Any
 
 import comfy.model_patcher
 import torch
-from comfy.ldm.modules.attention import optimized_attention
+from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
@@ -37,6 +38,7 @@ class Call:
         inner: the attention override of another pack, which is called first.
         tokens_per_frame: video tokens S of a latent frame.
         first_token: where the video begins among the tokens, after a reference image's.
+        armed: block and shape of the cross-attention's query that is expected next.
     """
 
     inner: Any
@@ -47,7 +49,7 @@ class Call:
     strength: float
     tokens_per_frame: int
     first_token: int
-    armed: bool = False
+    armed: tuple[int, torch.Size] | None = None
     prepared: tuple[CallKeysValues, torch.Tensor | None] | None = None
 
     def prepare(self, q: torch.Tensor) -> tuple[CallKeysValues, torch.Tensor | None]:
@@ -67,11 +69,12 @@ class Call:
             self.prepared = self.prepare(q)
         call, mask = self.prepared
         k, v = call.block(block)
+        # PyTorch's own attention: it takes masks in every setup of the host, and with 17 keys none is faster
         if call.windows is None:
-            return torch.add(out, clip_attention(q, k, v, heads, attention=optimized_attention), alpha=self.strength)
+            return torch.add(out, clip_attention(q, k, v, heads, attention=attention_pytorch), alpha=self.strength)
         first, count = self.first_token, call.windows.shape[1] * self.tokens_per_frame
         video = q if count == q.shape[1] else q[:, first : first + count]
-        heard = window_attention(video, k, v, call.windows, heads, mask, optimized_attention)
+        heard = window_attention(video, k, v, call.windows, heads, mask, attention_pytorch)
         if video is not q:  # tokens of reference images hear nothing
             heard = torch.nn.functional.pad(heard, (0, 0, first, q.shape[1] - first - count))
         return torch.add(out, heard, alpha=self.strength)
@@ -82,7 +85,7 @@ def arm(args: dict[str, Any]) -> torch.Tensor:
     """attn1_patch: the next attention is the block's cross-attention."""
     call = args["transformer_options"].get(KEY)
     if call is not None:
-        call.armed = True
+        call.armed = (args["transformer_options"]["block_index"], args["x"].shape)
     return args["x"]
 
 
@@ -91,13 +94,17 @@ def attend(func: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
     """optimized_attention_override: the attention that was asked for, plus the speech where it is armed."""
     options = kwargs.get("transformer_options") or {}
     call: Call | None = options.get(KEY)
-    inner = call.inner if call is not None else None
-    out = func(*args, **kwargs) if inner is None else inner(func, *args, **kwargs)
-    if call is None or not call.armed:
+    if call is None:
+        return func(*args, **kwargs)
+    armed, call.armed = call.armed, None  # before anything else, which may attend on its own
+    out = func(*args, **kwargs) if call.inner is None else call.inner(func, *args, **kwargs)
+    if armed is None or call.speech is None or call.strength == 0:
         return out
-    call.armed = False
-    if call.speech is None or call.strength == 0:
-        return out
+    if armed != (options["block_index"], args[0].shape):
+        raise FantasyTalkingError(
+            "Another node has replaced the model's cross-attention by one that speech can't join: remove that node "
+            "(NAG and the like), or set audio_strength to 0."
+        )
     heads = kwargs["heads"] if "heads" in kwargs else args[3]
     return call.add_speech(out, args[0], heads, options["block_index"])
 
@@ -193,9 +200,9 @@ def check_model(model: ModelPatcher, widths: AudioWidths) -> None:
     if kind != "WanModel":
         raise FantasyTalkingError(f"The model is a {kind}, expected a Wan I2V DiT: load {IMAGE_TO_VIDEO}.")
     if dit.img_emb is None:
-        found = "Wan2.2 without image tokens" if dit.in_dim != dit.out_dim else "a Wan T2V model"
         raise FantasyTalkingError(
-            f"The model is {found}, expected one that reads the portrait's image tokens: load {IMAGE_TO_VIDEO}."
+            "The model is a Wan T2V or Wan2.2 one, which does not read the portrait's image tokens: load "
+            f"{IMAGE_TO_VIDEO}."
         )
     if (widths.model, widths.blocks) != (dit.dim, len(dit.blocks)):
         raise FantasyTalkingError(
@@ -212,8 +219,8 @@ def check_speech(speech: Speech, noise_shape: Any, widths: AudioWidths) -> None:
             "load wav2vec2-base-960h (768) in the Wav2Vec2 loader."
         )
     if len(noise_shape) != 5 or noise_shape[2] != speech.latent_frames:
-        found = f"{noise_shape[2]} latent frames" if len(noise_shape) == 5 else f"shape {list(noise_shape)}"
+        found = f"for {4 * noise_shape[2] - 3} frames" if len(noise_shape) == 5 else f"of shape {list(noise_shape)}"
         raise FantasyTalkingError(
-            f"The latent has {found}, the speech {speech.latent_frames} ({speech.frames} frames): wire the length "
-            "output of Encode Speech into the length of WanImageToVideo."
+            f"The latent is {found}, the speech for {speech.frames}: wire the length output of Encode Speech into the "
+            "length of WanImageToVideo."
         )
