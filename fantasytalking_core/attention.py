@@ -63,11 +63,9 @@ def window_attention(
     mask = window_mask(windows, q.dtype) if mask is None else mask
 
     def gather(rows: torch.Tensor) -> torch.Tensor:
-        if rows.shape[0] == windows.shape[0] == 1:
-            picked = rows[0][windows[0]]  # PADDING, −1, is the last row
-            return picked if batch == 1 else repeat(picked, "t n c -> (b t) n c", b=batch)
-        item = torch.arange(max(rows.shape[0], windows.shape[0]), device=rows.device)[:, None, None]
-        return rearrange(rows.expand(len(item), -1, -1)[item, windows], "b t n c -> (b t) n c")
+        item = torch.arange(rows.shape[0], device=rows.device)[:, None, None]
+        picked = rows[item, windows]  # PADDING, −1, is the last row
+        return rearrange(picked.expand(batch, -1, -1, -1), "b t n c -> (b t) n c")
 
     if mask.shape[0] != batch * frames:
         mask = repeat(mask, "t 1 n -> (b t) 1 n", b=batch)

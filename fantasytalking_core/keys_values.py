@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from .adapter import Adapter, AudioBranch
+from .speech import Speech
 from .windows import PADDING
 
 KeyValuePair = tuple[torch.Tensor, torch.Tensor]
@@ -78,20 +79,18 @@ class RunCache:
     """What one sampling run keeps: keys and values by device and speech, within the adapter's own size."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple, tuple[object, SpeechKeysValues]] = {}
+        self._entries: dict[tuple, tuple[Speech, SpeechKeysValues]] = {}
         self._bytes: dict[torch.device, int] = {}
 
-    def get(
-        self, adapter: Adapter, speech: object, tokens: torch.Tensor, device: torch.device, dtype: torch.dtype
-    ) -> SpeechKeysValues:
-        """`speech` identifies the tokens; it is held, so that its identity stays its own."""
+    def get(self, adapter: Adapter, speech: Speech, device: torch.device, dtype: torch.dtype) -> SpeechKeysValues:
+        """A speech is known by its identity; it is held, so that this stays its own."""
         key = (device, dtype, id(speech))
         if key not in self._entries:
-            needed = self._bytes.get(device, 0) + kept_bytes(adapter.audio, tokens.shape[0], dtype)
+            needed = self._bytes.get(device, 0) + kept_bytes(adapter.audio, speech.tokens.shape[0], dtype)
             keep = needed <= adapter.bytes()
             if keep:
                 self._bytes[device] = needed
-            self._entries[key] = (speech, SpeechKeysValues(adapter.audio, tokens, device, dtype, keep))
+            self._entries[key] = (speech, SpeechKeysValues(adapter.audio, speech.tokens, device, dtype, keep))
         return self._entries[key][1]
 
     def clear(self) -> None:

@@ -45,11 +45,6 @@ def load_wav2vec2(folder: Path) -> tuple["Wav2Vec2Model", "Wav2Vec2FeatureExtrac
     Raises:
         FantasyTalkingError: no Wav2Vec2 folder, incomplete, broken, or a file in it that tries to run code.
     """
-    import transformers
-    from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
-
-    dtype = "dtype" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56) else "torch_dtype"
-
     if not is_wav2vec2_folder(folder):
         raise FantasyTalkingError(
             f"'{folder.name}' holds no Wav2Vec2 model (a config.json with model_type wav2vec2): expected all files of "
@@ -60,6 +55,11 @@ def load_wav2vec2(folder: Path) -> tuple["Wav2Vec2Model", "Wav2Vec2FeatureExtrac
             f"'{folder.name}' has no preprocessor_config.json, without which quiet speech is encoded wrongly: "
             f"add it from {PUBLISHED}."
         )
+
+    import transformers  # seconds, and only now needed
+    from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    dtype = "dtype" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56) else "torch_dtype"
     try:
         model, report = Wav2Vec2Model.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, **{dtype: torch.float32}

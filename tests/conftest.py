@@ -91,3 +91,13 @@ def model(host, run):
 @pytest.fixture
 def adapter(run):
     return run("FantasyTalkingAdapterLoader", adapter_name="reference.safetensors")[0]
+
+
+@pytest.fixture
+def watch(host, monkeypatch):
+    """Reports what the speech attention receives; `watch.on(model)` reports the model's calls too."""
+    from support.runs import Watch
+
+    watch = Watch()
+    watch.attention(host, monkeypatch)
+    return watch

@@ -9,14 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from support import reference
-from support.runs import Watch, apply, clip, hear, ksample, sample, speech
-
-
-@pytest.fixture
-def watch(host, monkeypatch):
-    watch = Watch()
-    watch.attention(host, monkeypatch)
-    return watch
+from support.runs import apply, clip, hear, ksample, sample, sample_with, speech
 
 
 def close(ours, theirs, tolerance=1e-4):
@@ -82,11 +75,7 @@ def test_positive_and_negative_with_the_same_speech_are_one_batch(host, run, mod
     guider_class = host.core("host.guider").FantasyTalkingGuider
     guidance = host.core("guidance").Guidance(4.0, 5.0, 0.0, 0.0)
     guider = guider_class(watch.on(patched), apart, negative, guidance)
-    single = run(
-        "SamplerCustomAdvanced", noise=run("RandomNoise", noise_seed=reference.SEED)[0], guider=guider,
-        sampler=run("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=run("FantasyTalkingScheduler", steps=2, shift=5.0, denoise=1.0)[0], latent_image=latent,
-    )[0]["samples"]
+    single = sample_with(run, guider, latent, steps=2)
     assert [call["rows"] for call in watch.calls] == [1, 1, 1, 1]
     close(batched, single)
 
@@ -110,11 +99,7 @@ def test_one_box_and_guider_give_identical_latents(host, run, model, adapter):
     interval = {"text_cfg": 4.0, "audio_cfg": 5.0, "audio_start_percent": 0.25, "audio_end_percent": 0.75}
     one_box = sample(run, patched, *heard, latent, steps=4, **interval)
     guider = run("FantasyTalkingGuider", model=patched, positive=heard[0], negative=heard[1], **interval)[0]
-    separate = run(
-        "SamplerCustomAdvanced", noise=run("RandomNoise", noise_seed=reference.SEED)[0], guider=guider,
-        sampler=run("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=run("FantasyTalkingScheduler", steps=4, shift=5.0, denoise=1.0)[0], latent_image=latent,
-    )[0]["samples"]
+    separate = sample_with(run, guider, latent, steps=4)
     assert torch.equal(one_box, separate)
 
 

@@ -5,16 +5,9 @@ import logging
 import pytest
 import torch
 from support.reference import Case, numbers, tensors
-from support.runs import Watch, apply, clip, hear, ksample, sample, speech
+from support.runs import apply, clip, hear, ksample, sample, speech, velocity
 
 from fantasytalking_core.windows import window_map
-
-
-@pytest.fixture
-def watch(host, monkeypatch):
-    watch = Watch()
-    watch.attention(host, monkeypatch)
-    return watch
 
 
 def ranged(run, conditioning, start, end):
@@ -86,20 +79,9 @@ def test_at_clip_level_the_model_predicts_what_the_release_does(host, run, model
     positive = conditioning.with_entries(positive, conditioning.entries_of(whole, clip_level=True))
     sigma = numbers("dit/case_a")["timesteps"][1] / 1000
 
-    class AsIs:
-        seed = 0
-
-        def generate_noise(self, latent):
-            return recorded["x"] / sigma
-
     guider = run("BasicGuider", model=apply(run, model, adapter), conditioning=positive)[0]
-    out = run(
-        "SamplerCustomAdvanced", noise=AsIs(), guider=guider, sampler=run("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=torch.tensor([sigma, 0.0]), latent_image=case.latent(),
-    )[0]
-    from support.reference import normalised
-
-    assert ((recorded["x"] - normalised(out)) / sigma - recorded["t1.pos_clip3d"]).abs().max() < 1e-3
+    ours = velocity(run, guider, recorded["x"], sigma, case.latent())
+    assert (ours - recorded["t1.pos_clip3d"]).abs().max() < 1e-3
 
 
 def test_after_a_reference_image_the_speech_goes_to_the_video(host, run, adapter, watch):

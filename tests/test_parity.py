@@ -7,6 +7,7 @@ import torch
 
 from support import reference
 from support.reference import Case, normalised, numbers, tensors
+from support.runs import velocity
 
 CASES = [Case("case_a"), Case("case_b")]
 by_name = {"argvalues": CASES, "ids": lambda case: case.name}
@@ -40,7 +41,7 @@ FORMULAS = {  # name of the recorded output: text_cfg, audio_cfg, audio_start_pe
 
 
 def predict(host, run, model, adapter, case, timestep: float, text_cfg, audio_cfg, start, strength) -> torch.Tensor:
-    """The guided velocity at one timestep of 1000: one Euler step from sigma to 0 moves x by −sigma · v."""
+    """The guided velocity at one timestep of 1000."""
     speech = with_projected(host, adapter, case)
     positive, negative = run("FantasyTalkingConditioning", **dict(zip(("positive", "negative"), case.conditioning())), speech=speech)
     model = run("FantasyTalkingApplyAdapter", model=model, adapter=adapter, audio_strength=strength, identity_strength=0.5)[0]
@@ -48,20 +49,7 @@ def predict(host, run, model, adapter, case, timestep: float, text_cfg, audio_cf
         "FantasyTalkingGuider", model=model, positive=positive, negative=negative, text_cfg=text_cfg,
         audio_cfg=audio_cfg, audio_start_percent=start, audio_end_percent=1.0,
     )[0]
-    sigma = timestep / 1000
-    x = tensors(f"dit/{case.name}")["x"]
-
-    class AsIs:  # the noise of the host is scaled by sigma: x itself is what the model must see
-        seed = 0
-
-        def generate_noise(self, latent):
-            return x / sigma
-
-    output = run(
-        "SamplerCustomAdvanced", noise=AsIs(), guider=guider, sampler=run("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=torch.tensor([sigma, 0.0]), latent_image=case.latent(),
-    )[0]
-    return (x - normalised(output)) / sigma
+    return velocity(run, guider, tensors(f"dit/{case.name}")["x"], timestep / 1000, case.latent())
 
 
 @pytest.mark.parametrize("case", **by_name)

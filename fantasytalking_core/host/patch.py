@@ -54,11 +54,10 @@ class Call:
 
     def prepare(self, q: torch.Tensor) -> tuple[CallKeysValues, torch.Tensor | None]:
         """Keys and values, and the windows' mask: the same for every block of a call."""
-        tokens = self.speech.tokens
         if self.cache is None:
-            speech = SpeechKeysValues(self.adapter.audio, tokens, q.device, q.dtype, keep=False)
+            speech = SpeechKeysValues(self.adapter.audio, self.speech.tokens, q.device, q.dtype, keep=False)
         else:
-            speech = self.cache.get(self.adapter, self.speech, tokens, q.device, q.dtype)
+            speech = self.cache.get(self.adapter, self.speech, q.device, q.dtype)
         # the rows of a batch share the speech, and so the windows
         call = speech.for_call(None if self.windows is None else self.windows[:1].to(q.device))
         return call, None if call.windows is None else window_mask(call.windows, q.dtype)

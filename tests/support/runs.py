@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from fantasytalking_core.windows import latent_frames
 
-from support.reference import SEED, Case
+from support.reference import SEED, Case, normalised
 
 
 @dataclass
@@ -106,3 +106,28 @@ def ksample(run, model, positive, negative, latent, cfg: float = 3.0, steps: int
         "KSampler", model=model, seed=SEED, steps=steps, cfg=cfg, sampler_name="euler", scheduler="simple",
         positive=positive, negative=negative, latent_image=latent, denoise=1.0,
     )[0]["samples"]
+
+
+def sample_with(run, guider, latent, steps: int) -> torch.Tensor:
+    """SamplerCustomAdvanced with a guider, our schedule and the same noise as `sample`."""
+    return run(
+        "SamplerCustomAdvanced", noise=run("RandomNoise", noise_seed=SEED)[0], guider=guider,
+        sampler=run("KSamplerSelect", sampler_name="euler")[0],
+        sigmas=run("FantasyTalkingScheduler", steps=steps, shift=5.0, denoise=1.0)[0], latent_image=latent,
+    )[0]["samples"]
+
+
+def velocity(run, guider, x: torch.Tensor, sigma: float, latent) -> torch.Tensor:
+    """What a guider predicts for `x` at `sigma`: one Euler step from there to 0 moves x by −sigma · v."""
+
+    class AsIs:  # the host scales noise by sigma: x itself is what the model must see
+        seed = 0
+
+        def generate_noise(self, latent):
+            return x / sigma
+
+    out = run(
+        "SamplerCustomAdvanced", noise=AsIs(), guider=guider, sampler=run("KSamplerSelect", sampler_name="euler")[0],
+        sigmas=torch.tensor([sigma, 0.0]), latent_image=latent,
+    )[0]
+    return (x - normalised(out)) / sigma
