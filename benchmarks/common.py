@@ -23,7 +23,8 @@ import comfy.ops
 import comfy.sd
 from comfy.ldm.wan.model import WanModel
 from comfy.model_patcher import ModelPatcher
-from fantasytalking_core.adapter import Adapter, AudioWidths
+from fantasytalking_core.adapter import Adapter
+from fantasytalking_core.audio import AudioWidths
 from fantasytalking_core.host.conditioning import entries_of, with_entries
 from fantasytalking_core.host.patch import apply_adapter
 from fantasytalking_core.speech import Speech

@@ -70,6 +70,23 @@ def adapter() -> dict[str, torch.Tensor]:
     return weights
 
 
+def trained_adapter() -> dict[str, torch.Tensor]:
+    """The same with motion weights beside, in the pack's own layout, as the trainer would export it."""
+    generator = torch.Generator().manual_seed(5)
+    weights = {}
+    for name, value in adapter().items():
+        name = name.replace("proj_model.", "projector.").replace("cross_attn.", "")
+        weights[f"audio.{name}"] = value
+    hidden = 16
+    shapes = {f"{which}.{index}": (hidden, fan) for which in ("expression", "body") for index, fan in ((0, 1), (2, hidden))}
+    shapes |= {"residual.1": (hidden, hidden), "residual.3": (hidden, hidden), "out": (DIM, hidden)}
+    for name, shape in shapes.items():
+        weights[f"motion.{name}.weight"] = random_tensor(shape, shape[1], generator)
+        weights[f"motion.{name}.bias"] = torch.zeros(shape[0])
+    weights["motion.residual.0.weight"], weights["motion.residual.0.bias"] = torch.ones(hidden), torch.zeros(hidden)
+    return weights
+
+
 def save_wav2vec2(folder: Path) -> None:
     """A one-layer Wav2Vec2 with the hop and output width of facebook/wav2vec2-base-960h, as a transformers folder."""
     torch.manual_seed(4)
@@ -82,7 +99,8 @@ def save_wav2vec2(folder: Path) -> None:
 def main(models: Path) -> None:
     files = {"diffusion_models/demo_random_wan_i2v.safetensors": wan_i2v(),
              "vae/demo_random_wan_vae.safetensors": wan_vae(),
-             "fantasytalking/demo_random_adapter.safetensors": adapter()}
+             "fantasytalking/demo_random_adapter.safetensors": adapter(),
+             "fantasytalking/demo_random_trained_adapter.safetensors": trained_adapter()}
     for name, weights in files.items():
         (models / name).parent.mkdir(parents=True, exist_ok=True)
         save_file(weights, models / name)

@@ -29,6 +29,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "LoadAudio": {"audio": "speech.wav"},
     "FantasyTalkingDiTLoader": {"dit_name": "demo_random_wan_i2v.safetensors", "weight_dtype": "default",
                                 "adapter_name": "demo_random_adapter.safetensors"},
+    "UNETLoader": {"unet_name": "demo_random_wan_i2v.safetensors", "weight_dtype": "default"},
+    "FantasyTalkingAdapterLoader": {"adapter_name": "demo_random_adapter.safetensors"},
     "FantasyTalkingWav2VecLoader": {"model_name": "demo_random_wav2vec2"},
     "VAELoader": {"vae_name": "demo_random_wan_vae.safetensors"},
     "ImageScaleToMaxDimension": {"largest_size": 128},

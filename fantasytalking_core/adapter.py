@@ -1,82 +1,40 @@
-"""The adapter's modules: what FantasyTalking adds to the frozen DiT.
+"""The adapter: what FantasyTalking adds to the frozen DiT.
 
 The same modules are trained and sampled. `operations` is where their layers come from: `torch.nn`, or the host's
 `comfy.ops.manual_cast`, which casts and offloads weights.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
-
-@dataclass(frozen=True)
-class AudioWidths:
-    """Sizes of the audio branch, as read from a file or given for training.
-
-    Attributes:
-        audio: width of an audio token (Wav2Vec2 base: 768).
-        projected: width of a projected token (published: 2048).
-        model: width of the DiT (Wan2.1 14B: 5120).
-        blocks: DiT blocks (Wan2.1 14B: 40).
-    """
-
-    audio: int
-    projected: int
-    model: int
-    blocks: int
-
-
-class AudioProjector(nn.Module):
-    """Audio tokens to the width that every block reads: LayerNorm(W h), W without bias (§3.2)."""
-
-    def __init__(self, audio: int, projected: int, operations: Any = nn, **factory: Any) -> None:
-        super().__init__()
-        self.proj = operations.Linear(audio, projected, bias=False, **factory)
-        self.norm = operations.LayerNorm(projected, **factory)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.proj(tokens))
-
-
-class KeyValue(nn.Module):
-    """One block's keys and values of the projected tokens: no bias, no key norm, zero-initialised."""
-
-    def __init__(self, projected: int, model: int, operations: Any = nn, **factory: Any) -> None:
-        super().__init__()
-        self.k_proj = operations.Linear(projected, model, bias=False, **factory)
-        self.v_proj = operations.Linear(projected, model, bias=False, **factory)
-        if operations is nn:  # the host's layers are never initialised, a file fills them
-            nn.init.zeros_(self.k_proj.weight)
-            nn.init.zeros_(self.v_proj.weight)
-
-    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.k_proj(tokens), self.v_proj(tokens)
-
-
-class AudioBranch(nn.Module):
-    """The dual-stage audio alignment's weights: one projector, keys and values per block."""
-
-    def __init__(self, widths: AudioWidths, operations: Any = nn, **factory: Any) -> None:
-        super().__init__()
-        self.widths = widths
-        self.projector = AudioProjector(widths.audio, widths.projected, operations, **factory)
-        self.blocks = nn.ModuleList(
-            KeyValue(widths.projected, widths.model, operations, **factory) for _ in range(widths.blocks)
-        )
-
-    def project(self, tokens: torch.Tensor) -> torch.Tensor:
-        """`[B, L, audio]` to `[B, L + 1, projected]`; the last row is zero and so are its keys and values."""
-        return nn.functional.pad(self.projector(tokens), (0, 0, 0, 1))
+from .audio import AudioBranch, AudioWidths
+from .identity import HEADS, IdentityBranch, IdentityWidths
+from .motion import RANGES, MotionNetwork, MotionRanges, MotionWidths
 
 
 class Adapter(nn.Module):
-    """Everything that is added to the DiT; parts that a file does not hold are None."""
+    """Everything that is added to the DiT; a part that a file does not hold is None."""
 
-    def __init__(self, audio: AudioWidths, operations: Any = nn, **factory: Any) -> None:
+    def __init__(
+        self,
+        audio: AudioWidths,
+        identity: IdentityWidths | None = None,
+        motion: MotionWidths | None = None,
+        ranges: MotionRanges = MotionRanges(),
+        operations: Any = nn,
+        **factory: Any,
+    ) -> None:
         super().__init__()
         self.audio = AudioBranch(audio, operations, **factory)
+        self.identity = None if identity is None else IdentityBranch(identity, operations, **factory)
+        self.motion = None if motion is None else MotionNetwork(motion, ranges, operations, **factory)
 
     def bytes(self) -> int:
         return sum(p.numel() * p.element_size() for p in self.parameters())
+
+    def metadata(self) -> dict[str, str]:
+        """What a file of these weights has to say beside them."""
+        heads = {} if self.identity is None else {HEADS: str(self.identity.widths.heads)}
+        ranges = {} if self.motion is None else {RANGES: self.motion.ranges.to_json()}
+        return {**heads, **ranges}

@@ -1,19 +1,37 @@
-"""Audio cross-attention: clip level (§3.2, stage 1) and frame level (stage 2).
+"""Cross-attention to what the adapter adds: speech at clip level (§3.2, stage 1) and at frame level (stage 2), and
+the face (§3.3).
 
-Both take the query of the block's own cross-attention, and their result is summed with the text and image
-results before the block's output projection. Keys and values carry one row more than there are tokens, at the
-end and zero: the row that a window's padding points to.
+All take the query of the block's own cross-attention, and their result is summed with the text and image results
+before the block's output projection. Keys and values of speech carry one row more than there are tokens, at the end
+and zero: the row that a window's padding points to.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
+from torch import nn
 
 from .windows import PADDING
 
 Attention = Callable[..., torch.Tensor]
 """`attention(q, k, v, heads, mask=None)` on `[B, N, C]`; mask additive, `[B, 1 or N, keys]`. The host's own fits."""
+
+
+class KeyValue(nn.Module):
+    """One block's keys and values of the projected tokens: no bias, no key norm, zero-initialised."""
+
+    def __init__(self, projected: int, model: int, operations: Any = nn, **factory: Any) -> None:
+        super().__init__()
+        self.k_proj = operations.Linear(projected, model, bias=False, **factory)
+        self.v_proj = operations.Linear(projected, model, bias=False, **factory)
+        if operations is nn:  # the host's layers are never initialised, a file fills them
+            nn.init.zeros_(self.k_proj.weight)
+            nn.init.zeros_(self.v_proj.weight)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.k_proj(tokens), self.v_proj(tokens)
 
 
 def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -93,3 +111,11 @@ def clip_attention(
     if lengths is not None:
         mask = hidden(torch.arange(k.shape[1], device=q.device) >= lengths[:, None, None], q.dtype)
     return attention(q, k, v, heads, mask=mask)
+
+
+def face_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, attention: Attention = sdpa
+) -> torch.Tensor:
+    """Every video token attends to every identity token (Eq. 4): q `[B, N, C]`, k and v `[1 or B, M, C]`."""
+    k, v = (t.expand(q.shape[0], -1, -1) for t in (k, v))
+    return attention(q, k, v, heads)

@@ -1,20 +1,10 @@
-"""Adapter files: every public layout in, a safetensors layout of our own in and out.
-
-| layout | projector | block weights |
-|---|---|---|
-| published `.ckpt` | nested dict `proj_model` | nested dict `audio_processor` of `blocks.N.cross_attn.processor.…` |
-| the release's prefixes | `proj_model.…` | `audio_processor.blocks.N.cross_attn.processor.…` |
-| module paths | `proj_model.…` | `blocks.N.cross_attn.processor.…` |
-| community | `proj_model.…` | `blocks.N.cross_attn.…` |
-| split in two files | `proj.weight`, `norm.…` | any of the above |
-| ours | `audio.projector.…` | `audio.blocks.N.…`, with metadata |
+"""Adapter files: every public layout in (see `layouts`), a safetensors layout of our own in and out.
 
 Pickles are read with weights-only unpickling: a file that tries to execute something is refused.
 """
 
 import json
 import pickle
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +14,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .adapter import Adapter, AudioWidths
+from .audio import AudioWidths
 from .errors import FantasyTalkingError
+from .identity import IdentityWidths
+from .layouts import (
+    PARTS,
+    Weights,
+    audio_widths,
+    check_shapes,
+    identity_widths,
+    motion_ranges,
+    motion_widths,
+    our_name,
+    unknown,
+)
+from .motion import MotionRanges, MotionWidths
 
 FORMAT, VERSION = "fantasytalking", "1"
 PUBLISHED = "https://huggingface.co/acvlab/FantasyTalking (fantasytalking_model.ckpt)"
-
-Weights = Mapping[str, torch.Tensor]
-
-_PROJECTOR = re.compile(r"(?:audio\.projector\.|proj_model\.)?(proj\.weight|norm\.weight|norm\.bias)")
-_BLOCK = re.compile(
-    r"(?:audio\.|audio_processor\.)?blocks\.(\d{1,3})\.(?:cross_attn\.)?(?:processor\.)?([kv]_proj\.weight)"
-)
 
 
 @dataclass(frozen=True)
@@ -43,22 +39,20 @@ class AdapterFile:
     """The weights of an adapter under the names of `adapter.Adapter`, and what they are."""
 
     weights: Weights
-    audio: AudioWidths
     metadata: Mapping[str, str]
+    audio: AudioWidths
+    identity: IdentityWidths | None = None
+    motion: MotionWidths | None = None
+    ranges: MotionRanges = MotionRanges()
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Which of audio, identity and motion the file holds."""
-        return tuple(part for part in ("audio", "identity", "motion") if any(k.startswith(part) for k in self.weights))
+        return parts_of(self.weights)
 
 
-def our_name(key: str) -> str | None:
-    """The name in `adapter.Adapter` of a key of any layout, None for one that no layout has."""
-    if match := _PROJECTOR.fullmatch(key):
-        return f"audio.projector.{match[1]}"
-    if match := _BLOCK.fullmatch(key):
-        return f"audio.blocks.{int(match[1])}.{match[2]}"
-    return None
+def parts_of(weights: Weights) -> tuple[str, ...]:
+    return tuple(part for part in PARTS if any(key.startswith(f"{part}.") for key in weights))
 
 
 def _flatten(value: object, prefix: str = "") -> dict[str, torch.Tensor]:
@@ -136,7 +130,7 @@ def read_adapter(*paths: str | Path) -> AdapterFile:
     """
     weights: dict[str, torch.Tensor] = {}
     metadata: dict[str, str] = {}
-    unknown: list[str] = []
+    strange: list[str] = []
     for path in map(Path, paths):
         tensors, about = _read_tensors(path)
         if not any(map(our_name, tensors)):
@@ -144,7 +138,7 @@ def read_adapter(*paths: str | Path) -> AdapterFile:
         for key, tensor in tensors.items():
             name = our_name(key)
             if name is None or not isinstance(tensor, torch.Tensor):
-                unknown.append(key)
+                strange.append(key)
                 continue
             if name in weights:
                 raise FantasyTalkingError(
@@ -157,54 +151,13 @@ def read_adapter(*paths: str | Path) -> AdapterFile:
             weights[name] = tensor
         metadata |= about
     name = " + ".join(Path(path).name for path in paths)
-    if unknown:
-        raise FantasyTalkingError(
-            f"'{name}' holds {_some(unknown)}, which no FantasyTalking layout has: expected a projector and one "
-            "k_proj and v_proj per block. Use the published file or a conversion of it."
-        )
-    return AdapterFile(weights, _audio_widths(weights, name), metadata)
-
-
-def _audio_widths(weights: Weights, name: str) -> AudioWidths:
-    """Widths and block count of the audio branch, which must be complete and agree with themselves."""
-    blocks = {int(key.split(".")[2]) for key in weights if key.startswith("audio.blocks.")}
-    count = max(blocks, default=0) + 1  # at least one
-    projector = {f"audio.projector.{key}" for key in ("proj.weight", "norm.weight", "norm.bias")}
-    expected = projector | {f"audio.blocks.{n}.{kind}_proj.weight" for n in range(count) for kind in "kv"}
-    if missing := expected - weights.keys():
-        lacks = _some(missing)
-        if not blocks:
-            lacks = "its block weights"
-        elif projector.isdisjoint(weights):
-            lacks = "its projector"
-        raise FantasyTalkingError(
-            f"'{name}' lacks {lacks}. If the adapter is split over two files, join them once: "
-            "python -m fantasytalking_core.convert PROJECTOR BLOCKS adapter.safetensors"
-        )
-    for key in ("audio.projector.proj.weight", "audio.blocks.0.k_proj.weight"):
-        if weights[key].ndim != 2:
-            raise disagreeing(name, key, weights[key], "a matrix")
-    projected, audio = weights["audio.projector.proj.weight"].shape
-    model = weights["audio.blocks.0.k_proj.weight"].shape[0]
-    widths = AudioWidths(audio, projected, model, count)
-    with torch.device("meta"):
-        shapes = {key: value.shape for key, value in Adapter(widths).state_dict().items()}
-    for key in sorted(weights):
-        if weights[key].shape != shapes[key]:
-            raise disagreeing(name, key, weights[key], str(list(shapes[key])))
-    return widths
-
-
-def disagreeing(name: str, key: str, weight: torch.Tensor, expected: str) -> FantasyTalkingError:
-    return FantasyTalkingError(
-        f"'{name}' does not agree with itself: {key} has shape {list(weight.shape)}, expected {expected}. "
-        "Download or convert the file again."
-    )
-
-
-def _some(keys: Iterable[str]) -> str:
-    keys = sorted(keys)
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    if strange:
+        raise unknown(name, strange)
+    audio = audio_widths(weights, name)
+    identity = identity_widths(weights, metadata, audio, name)
+    motion = motion_widths(weights, audio, name)
+    check_shapes(weights, audio, identity, motion, name)
+    return AdapterFile(weights, metadata, audio, identity, motion, motion_ranges(metadata, name))
 
 
 def save_adapter(path: str | Path, weights: Weights, metadata: Mapping[str, str] | None = None) -> None:
@@ -217,8 +170,7 @@ def save_adapter(path: str | Path, weights: Weights, metadata: Mapping[str, str]
     """
     path = Path(path)
     weights = {key: value.contiguous() for key, value in weights.items()}
-    parts = AdapterFile(weights, AudioWidths(0, 0, 0, 0), {}).parts
-    about = {**(metadata or {}), "format": FORMAT, "version": VERSION, "parts": json.dumps(parts)}
+    about = {**(metadata or {}), "format": FORMAT, "version": VERSION, "parts": json.dumps(parts_of(weights))}
     partial = path.with_name(path.name + ".part")
     try:
         partial.touch()

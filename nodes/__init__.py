@@ -2,9 +2,10 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import loaders, sampling, speech
+from . import face, face_encoder, loaders, motion, sampling, speech
 
 
 class FantasyTalkingExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*loaders.NODES, *speech.NODES, *sampling.NODES]
+        modules = [loaders, face, face_encoder, motion, speech, sampling]
+        return [node for module in modules for node in module.NODES]

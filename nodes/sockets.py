@@ -10,6 +10,13 @@ from ..fantasytalking_core.errors import FantasyTalkingError
 Adapter = io.Custom("FT_ADAPTER")
 Wav2Vec = io.Custom("FT_WAV2VEC")
 Speech = io.Custom("FT_SPEECH")
+FaceEncoder = io.Custom("FT_FACE_ENCODER")
+Identity = io.Custom("FT_IDENTITY")
+Motion = io.Custom("FT_MOTION")
+FaceLandmarks = io.Custom("FACE_LANDMARKS")
+"""The host's own, from its face landmark detection."""
+PoseKeypoints = io.Custom("POSE_KEYPOINT")
+"""The host's own, from SDPose, and that of DWPose nodes."""
 
 CATEGORY = "FantasyTalking"
 

@@ -101,3 +101,36 @@ def watch(host, monkeypatch):
     watch = Watch()
     watch.attention(host, monkeypatch)
     return watch
+
+
+@pytest.fixture
+def models(host, base_directory, monkeypatch):
+    """The host's models folder; what a test puts into it is gone after the test."""
+    models = base_directory / "models"
+    before = set(models.rglob("*"))
+    monkeypatch.setattr(host.folder_paths, "filename_list_cache", {})
+    yield models
+    for path in sorted(set(models.rglob("*")) - before, reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@pytest.fixture
+def crop(run):
+    """Run FantasyTalkingCropFace."""
+
+    def crop_face(image, padding=0.3, face_index=0, **optional):
+        return run("FantasyTalkingCropFace", image=image, padding=padding, face_index=face_index, **optional)
+
+    return crop_face
+
+
+@pytest.fixture
+def refusal_of_crop(host, crop):
+    """Run FantasyTalkingCropFace on what it refuses; returns what it says."""
+
+    def message(*args, **kwargs) -> str:
+        with pytest.raises(host.core("errors").FantasyTalkingError) as error:
+            crop(*args, **kwargs)
+        return str(error.value)
+
+    return message

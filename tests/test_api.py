@@ -13,7 +13,8 @@ from support.reference import SEED, Case, normalised
 NODES = {
     "FantasyTalkingDiTLoader", "FantasyTalkingAdapterLoader", "FantasyTalkingApplyAdapter", "FantasyTalkingWav2VecLoader",
     "FantasyTalkingEncodeSpeech", "FantasyTalkingConditioning", "FantasyTalkingGuider", "FantasyTalkingScheduler",
-    "FantasyTalkingSampler",
+    "FantasyTalkingSampler", "FantasyTalkingCropFace", "FantasyTalkingFaceEncoderLoader", "FantasyTalkingEncodeFace",
+    "FantasyTalkingEncodeFaceCLIP", "FantasyTalkingMotionIntensity", "FantasyTalkingMotionFromVideo",
 }
 
 

@@ -93,7 +93,8 @@ def block(host, model, adapter, windows, speech):
     index = numbers("block/cross_attn")["block_index"]
     data = tensors("block/cross_attn")
     call = patch.Call(
-        inner=None, adapter=adapter.model, cache=None, speech=speech, windows=windows, strength=1.0,
+        inner=None, dit=model.model.diffusion_model, adapter=adapter.model, cache=None, speech=speech, windows=windows,
+        identity=None, audio_strength=1.0, identity_strength=0.5, weights_change=False,
         tokens_per_frame=numbers("block/cross_attn")["tokens_per_latent_frame"], first_token=0, armed=(index, data["x"].shape),
     )
     options = {patch.KEY: call, "optimized_attention_override": patch.attend, "block_index": index}

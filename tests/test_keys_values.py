@@ -12,7 +12,7 @@ from support.runs import Watch, apply, clip, hear, ksample, sample, speech
 @pytest.fixture
 def computed(host, monkeypatch) -> list[int]:
     """Rows of tokens of which keys and values were computed, per block and computation."""
-    key_value = host.core("adapter").KeyValue
+    key_value = host.core("attention").KeyValue
     real, rows = key_value.forward, []
 
     def counted(self, tokens):

@@ -1,9 +1,7 @@
 """The loader nodes: where files are found, what is said of those that are not, and how weights are kept."""
 
-import asyncio
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,47 +15,11 @@ from support.adapters import (
     in_our_names,
     weights_of,
 )
+from support.graphs import choices, put, rejection
 from support.reference import FOLDER
 from support.trap import Trap
 
 # --------------------------------------------------------------------------------------------------- loader nodes
-
-@pytest.fixture
-def models(host, base_directory, monkeypatch):
-    """The host's models folder; what a test puts into it is gone after the test."""
-    models = base_directory / "models"
-    before = set(models.rglob("*"))
-    monkeypatch.setattr(host.folder_paths, "filename_list_cache", {})
-    yield models
-    for path in sorted(set(models.rglob("*")) - before, reverse=True):
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def put(source: Path, target: Path) -> Path:
-    """A copy of a file or folder."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
-    return target
-
-
-def choices(host, node_id: str, name: str) -> list[str]:
-    """What a node's input offers on the page."""
-    kind, options = host.nodes[node_id].INPUT_TYPES()["required"][name]
-    return options["options"] if kind == "COMBO" else kind
-
-
-def rejection(node_id: str, **inputs) -> str:
-    """Why the host rejects a graph with this node before anything runs; empty where it does not."""
-    import execution
-
-    prompt = {
-        "1": {"class_type": node_id, "inputs": inputs},
-        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
-    }
-    valid, _, _, errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-    assert valid is (not errors)
-    return "\n".join(error["details"] for node in errors.values() for error in node["errors"])
-
 
 def blocks_of(adapter) -> torch.Tensor:
     return adapter.model.audio.blocks[1].v_proj.weight

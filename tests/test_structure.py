@@ -33,7 +33,7 @@ def test_the_method_imports_without_comfyui(tmp_path):
 
 
 def test_the_method_imports_nothing_heavy_before_it_is_used(tmp_path):
-    found = python(f"import sys, {', '.join(modules())}; print([m for m in ('transformers', 'librosa') if m in sys.modules])", ROOT, tmp_path)
+    found = python(f"import sys, {', '.join(modules())}; print([m for m in ('transformers', 'librosa', 'skimage', 'onnxruntime') if m in sys.modules])", ROOT, tmp_path)
     assert found == "[]"
 
 

@@ -7,7 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from host import ComfyUI, base_directory
 from PIL import Image
+from run import describe, run_prompt, saved_video, with_demo_models
+from safetensors.torch import load_file
 from workflow import NOTES, to_api
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,10 +46,14 @@ def info(node: type) -> dict:
     return {"input": inputs, "input_order": {group: list(names) for group, names in inputs.items()}}
 
 
-@pytest.fixture
-def prompt(host, workflow) -> dict:
+def as_prompt(host, workflow: dict) -> dict:
     kinds = {node["type"] for node in workflow["nodes"]} & host.nodes.keys()
     return to_api(workflow, {kind: info(host.nodes[kind]) for kind in kinds})
+
+
+@pytest.fixture
+def prompt(host, workflow) -> dict:
+    return as_prompt(host, workflow)
 
 
 def model_files(prompt: dict) -> set[str]:
@@ -53,8 +61,25 @@ def model_files(prompt: dict) -> set[str]:
             if node["class_type"] == kind and name in node["inputs"]}
 
 
-def test_there_is_the_basic_workflow():
-    assert "fantasytalking_basic" in {path.stem for path in WORKFLOWS}
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A ComfyUI with the demo's models, portrait and speech; what it makes goes into a folder of its own."""
+    base = tmp_path_factory.mktemp("demo")
+    for name in ("custom_nodes", "input", "models"):
+        (base / name).symlink_to(base_directory() / name, target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FANTASYTALKING_BASE", str(base))
+        with ComfyUI(base / "server.log") as running:
+            yield running
+
+
+def test_the_workflows_of_the_readme_are_there():
+    assert {"fantasytalking_basic", "fantasytalking_identity"} <= {path.stem for path in WORKFLOWS}
+
+
+def test_it_runs_to_the_end_with_the_demos_models(server, prompt):
+    outputs = asyncio.run(run_prompt(server.address, with_demo_models(prompt)))
+    assert describe(saved_video(outputs)).startswith("128x128, 81 frames at 23 per second, 3.5")
 
 
 def test_the_host_accepts_everything_but_files_that_are_not_here(prompt):
@@ -114,6 +139,50 @@ def test_every_node_but_the_note_is_in_one_group(workflow):
         assert len(groups) == (node["type"] not in NOTES), f"{node['type']} is in {groups}"
 
 
+# ---------------------------------------------------------------------------------------------- the face that is kept
+
+@pytest.fixture
+def identity_prompt(host) -> dict:
+    return as_prompt(host, json.loads((ROOT / "workflows/fantasytalking_identity.json").read_text(encoding="utf-8")))
+
+
+def node_of(prompt: dict, kind: str) -> dict:
+    (inputs,) = (node["inputs"] for node in prompt.values() if node["class_type"] == kind)
+    return inputs
+
+
+def test_the_face_is_cut_from_the_portrait_as_it_was_loaded(identity_prompt):
+    crop, encoder = "FantasyTalkingCropFace", "FantasyTalkingEncodeFaceCLIP"
+    sources = [node_of(identity_prompt, kind)[name] for kind, name in
+               (("FantasyTalkingConditioning", "identity"), (encoder, "face"), (crop, "image"))]
+    assert [(identity_prompt[node]["class_type"], slot) for node, slot in sources] == [
+        (encoder, 0), (crop, 0), ("LoadImage", 0)]
+    assert node_of(identity_prompt, encoder)["clip_vision"] == node_of(identity_prompt, "CLIPVisionEncode")["clip_vision"]
+
+
+def test_the_identity_strength_on_the_page_weighs_the_face(server, identity_prompt):
+    """The template's own 0.5 changes the video, 0 is as if no face were wired."""
+
+    def latents(strength: float, wired: bool = True) -> torch.Tensor:
+        prompt = with_demo_models(json.loads(json.dumps(identity_prompt)))
+        (sampler,) = (key for key, node in prompt.items() if node["class_type"] == "FantasyTalkingSampler")
+        prompt = {key: node for key, node in prompt.items() if node["class_type"] not in ("SaveVideo", "PreviewImage")}
+        prompt["save"] = {"class_type": "SaveLatent", "inputs": {"samples": [sampler, 0], "filename_prefix": "face"},
+                          "_meta": {"title": "Save"}}
+        node_of(prompt, "FantasyTalkingApplyAdapter")["identity_strength"] = strength
+        node_of(prompt, "FantasyTalkingEncodeSpeech")["length"] = 9
+        prompt[sampler]["inputs"]["steps"] = 2
+        if not wired:
+            del node_of(prompt, "FantasyTalkingConditioning")["identity"]
+        (file,) = asyncio.run(run_prompt(server.address, prompt))["save"]["latents"]
+        return load_file(base_directory() / "output" / file["subfolder"] / file["filename"])["latent_tensor"]
+
+    assert node_of(identity_prompt, "FantasyTalkingApplyAdapter")["identity_strength"] == 0.5
+    without = latents(0.0)
+    assert torch.equal(without, latents(0.0, wired=False))
+    assert (latents(0.5) - without).abs().max() > 1e-3
+
+
 # ------------------------------------------------------------------------------------------------------- the README
 
 def section(title: str) -> str:
@@ -134,10 +203,15 @@ def test_the_readme_names_inputs_that_the_nodes_have(host):
 
 
 def test_files_of_the_project_that_the_readme_names_exist():
-    linked = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+    linked = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
     named = re.findall(r"\b(?:demo|docs|workflows|tests|benchmarks|nodes)/[\w./-]*\w", README)
     modules = [f"{name.replace('.', '/')}.py" for name in re.findall(r"python -m (fantasytalking_core[\w.]+)", README)]
     scripts = re.findall(r"python (\w+\.py)", README)
     assert linked and named and modules and scripts
     for name in {*linked, *named, *modules, *scripts}:
         assert (ROOT / name).exists(), f"the README names {name}, which is not there"
+
+
+def test_sections_that_the_readme_links_to_exist():
+    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^##+ (.+)$", README, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings

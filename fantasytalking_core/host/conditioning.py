@@ -1,8 +1,9 @@
-"""Speech in the host's CONDITIONING.
+"""Speech, face and motion in the host's CONDITIONING.
 
-The window map and the tokens travel as two entries of `model_conds`: the map under the one key that the host's
-context windows slice along latent frames (`audio_embed`), so that every context window hears its own speech; the
-tokens whole, as a constant that is recognised from call to call by its identity.
+Of the speech, the window map and the tokens travel as two entries of `model_conds`: the map under the one key that the
+host's context windows slice along latent frames (`audio_embed`), so that every context window hears its own speech;
+the tokens whole, as a constant that is recognised from call to call by its identity. The face is such a constant, too.
+Motion is a row of numbers, which the host batches: every conditioning moves as it says.
 """
 
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import comfy.conds
 import torch
 
+from ..identity import Identity
+from ..motion import Motion
 from ..speech import Speech
 
 WINDOWS = "audio_embed"
 SPEECH = "fantasytalking_speech"
+IDENTITY = "fantasytalking_identity"
+MOTION = "fantasytalking_motion"
 
 PLACES = ("start_percent", "end_percent", "area", "strength", "mask", "mask_strength", "set_area_to_bounds")
 """The host's entries that say when and where an item of a conditioning counts."""
@@ -46,6 +51,16 @@ def entries_of(speech: Speech, clip_level: bool = False) -> dict[str, Any]:
     return entries
 
 
+def entries_of_face(identity: Identity) -> dict[str, Any]:
+    """`model_conds` entry of a face, for the positive and the negative conditioning."""
+    return {IDENTITY: comfy.conds.CONDConstant(identity)}
+
+
+def entries_of_motion(motion: Motion) -> dict[str, Any]:
+    """`model_conds` entry of a motion, for the positive and the negative conditioning."""
+    return {MOTION: comfy.conds.CONDRegular(motion.coefficients())}
+
+
 def without_speech(conditioning: Conditioning) -> Conditioning:
     """A copy that carries no speech."""
     return [[text, {**about, "model_conds": silent(about.get("model_conds", {}))}] for text, about in conditioning]
@@ -58,13 +73,19 @@ def silent(model_conds: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in model_conds.items() if key not in (SPEECH, WINDOWS)}
 
 
+def faceless(model_conds: dict[str, Any]) -> dict[str, Any]:
+    """`model_conds` without the face."""
+    return {key: value for key, value in model_conds.items() if key != IDENTITY}
+
+
 def speech_of(about: dict[str, Any]) -> dict[str, Any]:
     """The speech entries of one item, or nothing."""
     return {key: value for key, value in about.get("model_conds", {}).items() if key in (SPEECH, WINDOWS)}
 
 
-def carries_speech(conditioning: Conditioning) -> bool:
-    return any(SPEECH in about.get("model_conds", {}) for _, about in conditioning)
+def carries(conditioning: Conditioning, entry: str) -> bool:
+    """Whether any item has this entry (`SPEECH`, `IDENTITY`, `MOTION`)."""
+    return any(entry in about.get("model_conds", {}) for _, about in conditioning)
 
 
 def hearing_as(negative: Conditioning, positive: Conditioning) -> Conditioning:

@@ -5,10 +5,14 @@ from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
-from .. import checkpoint, wav2vec
+from .. import checkpoint, face_encoder, wav2vec
 from ..errors import FantasyTalkingError
 
-ADAPTERS, WAV2VEC2 = "fantasytalking", "wav2vec2"
+ADAPTERS, WAV2VEC2, FACES = "fantasytalking", "wav2vec2", "facerecognition"
+FACE_ENCODERS = ("w600k", "glint", "arcface", "auraface", "r50", "r100")
+"""Parts of the names of face recognition models."""
+OTHER_FACE_MODELS = ("det_", "scrfd", "2d106", "1k3d68", "genderage")
+"""And of those that lie beside them: for detection, landmarks, gender and age."""
 
 
 def register() -> None:
@@ -21,6 +25,7 @@ def register() -> None:
     ]
     _add(ADAPTERS, [os.path.join(models, ADAPTERS)], elsewhere, folder_paths.supported_pt_extensions)
     _add(WAV2VEC2, [os.path.join(models, WAV2VEC2)], [os.path.join(models, "transformers")], {".json"})
+    _add(FACES, [os.path.join(models, FACES)], [os.path.join(models, "insightface", "models")], {".onnx"})
 
 
 def _add(key: str, first: list[str], last: list[str], extensions: set[str]) -> None:
@@ -68,3 +73,25 @@ def wav2vec_path(name: str) -> Path:
             f"ComfyUI/models/{WAV2VEC2}/wav2vec2-base-960h."
         )
     return Path(config).parent
+
+
+def face_encoder_names() -> list[str]:
+    """All files that may be face encoders, those called so first, and last those that are known as something else."""
+
+    def rank(name: str) -> int:
+        file = os.path.basename(name).lower()
+        if any(part in file for part in OTHER_FACE_MODELS):
+            return 2
+        return 0 if any(part in file for part in FACE_ENCODERS) else 1
+
+    return sorted(folder_paths.get_filename_list(FACES), key=rank)
+
+
+def face_encoder_path(name: str) -> Path:
+    path = _find(FACES, name)
+    if path is None:
+        raise FantasyTalkingError(
+            f"There is no face encoder file '{name}': put w600k_r50.onnx or glintr100.onnx into ComfyUI/models/{FACES}, "
+            f"or their folder into ComfyUI/models/insightface/models; they are published at {face_encoder.PUBLISHED}."
+        )
+    return Path(path)

@@ -9,7 +9,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..errors import FantasyTalkingError
 from ..guidance import Guidance, Pass, Passes, step_of
-from .conditioning import SPEECH, Conditioning, carries_speech, hearing_as, without_speech
+from .conditioning import IDENTITY, MOTION, SPEECH, Conditioning, carries, hearing_as, without_speech
 from .patch import adapter_of
 
 CONDS = {
@@ -18,6 +18,7 @@ CONDS = {
     Pass.TEXT: "text_only",
     Pass.NEGATIVE_SPEECH: "negative_speech",
 }
+ADDED = {"speech": SPEECH, "a face": IDENTITY, "motion": MOTION}
 CFG_PATCHES = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function")
 """Where other packs change how the two predictions of the text guidance are combined."""
 
@@ -31,17 +32,18 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
 
     def __init__(self, model: ModelPatcher, positive: Conditioning, negative: Conditioning, guidance: Guidance) -> None:
         super().__init__(model)
-        heard = carries_speech(positive)
-        if not heard and carries_speech(negative):
+        heard, has_adapter = carries(positive, SPEECH), adapter_of(model) is not None
+        if not heard and carries(negative, SPEECH):
             raise FantasyTalkingError("The speech is in the negative conditioning: swap positive and negative.")
-        if not heard and adapter_of(model) is not None:
+        if not heard and has_adapter:
             logging.warning(
                 "FantasyTalking: the conditioning carries no speech, the face will not speak. Wire it through "
                 "FantasyTalking Conditioning."
             )
-        if heard and adapter_of(model) is None:
+        added = [name for name, entry in ADDED.items() if carries(positive, entry)]
+        if added and not has_adapter:
             raise FantasyTalkingError(
-                "The conditioning carries speech, but the model has no FantasyTalking adapter and would not hear it: "
+                f"The conditioning carries {' and '.join(added)}, but the model has no FantasyTalking adapter to use it: "
                 "wire the model through Apply Adapter."
             )
         self.guidance = guidance

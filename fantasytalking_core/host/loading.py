@@ -26,32 +26,39 @@ def load_adapter(path: str | Path, disable_dynamic: bool = False) -> ModelPatche
     """An adapter file as a model that the host loads, offloads and clones.
 
     The blocks' weights keep their type; float32 ones are stored in the type that the host picks for diffusion models
-    on this device, which halves their memory on a GPU. The projector is small and computes in float32: it stays so.
+    on this device, which halves their memory on a GPU. The projector and the motion network are small and stay in
+    float32, in which they compute; the identity resampler computes in float32 from what it is stored in, once per run.
 
     Args:
         disable_dynamic: asked for by the host when it makes a copy for another device.
     """
     file = read_adapter(path)
     device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    dtype = file.weights["audio.blocks.0.k_proj.weight"].dtype
-    if dtype in (torch.float32, torch.float64):
-        count = sum(weight.numel() for weight in file.weights.values())
-        types = [torch.bfloat16, torch.float16, torch.float32]
-        dtype = comfy.model_management.unet_dtype(device, count, types)
-        dtype = dtype if dtype in types else torch.bfloat16  # the host's flags for 8-bit DiTs are not for this
-    module = Adapter(file.audio, operations=comfy.ops.manual_cast, device=offload, dtype=dtype)
-    module.audio.projector.float()
+    module = Adapter(
+        file.audio, file.identity, file.motion, file.ranges, operations=comfy.ops.manual_cast, device="meta"
+    )
     kind = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = kind(module, load_device=device, offload_device=offload)
-    weights = {key: weight.to(_dtype(key, dtype)) for key, weight in file.weights.items()}
-    module.load_state_dict(weights, assign=patcher.is_dynamic())
+    count = sum(weight.numel() for weight in file.weights.values())
+    weights = {  # copied out of the file, unless the host reads it as it goes
+        key: weight.to(offload, _stored(key, weight.dtype, count, device), copy=not patcher.is_dynamic())
+        for key, weight in file.weights.items()
+    }
+    module.load_state_dict(weights, assign=True)
     module.requires_grad_(False).eval()
     patcher.cached_patcher_init = (load_adapter, (path,))
     return patcher
 
 
-def _dtype(key: str, blocks: torch.dtype) -> torch.dtype:
-    return torch.float32 if key.startswith("audio.projector.") else blocks
+def _stored(key: str, dtype: torch.dtype, count: int, device: torch.device) -> torch.dtype:
+    """The type that a weight of the file is kept in, among `count` parameters."""
+    if key.startswith(("audio.projector.", "motion.")):
+        return torch.float32
+    if dtype not in (torch.float32, torch.float64):
+        return dtype
+    types = [torch.bfloat16, torch.float16, torch.float32]
+    picked = comfy.model_management.unet_dtype(device, count, types)
+    return picked if picked in types else torch.bfloat16  # the host's flags for 8-bit DiTs are not for this
 
 
 @dataclass(frozen=True)

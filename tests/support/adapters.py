@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fantasytalking_core.adapter import AudioWidths
+from fantasytalking_core.audio import AudioWidths
 from fantasytalking_core.checkpoint import read_adapter
 from fantasytalking_core.errors import FantasyTalkingError
 from safetensors.torch import load_file, save_file

@@ -43,15 +43,15 @@ class Watch:
 
     def attention(self, host, monkeypatch):
         """Report the speech attention of the pack here; it runs as it is."""
-        patch = host.core("host.patch")
-        real = patch.window_attention
+        call = host.core("host.call")
+        real = call.window_attention
 
         def watched(q, k, v, windows, *args):
             self.windows.append(windows.clone())
             self.queries.append(q.shape)
             return real(q, k, v, windows, *args)
 
-        monkeypatch.setattr(patch, "window_attention", watched)
+        monkeypatch.setattr(call, "window_attention", watched)
 
 
 def speech(host, frames: int, seed: int = 3):

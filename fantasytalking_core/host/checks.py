@@ -1,0 +1,78 @@
+"""What is refused before anything expensive starts: models, speech and faces that do not fit the adapter."""
+
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+
+from ..adapter import Adapter
+from ..audio import AudioWidths
+from ..errors import FantasyTalkingError
+from ..identity import FaceTokens, Identity
+from ..speech import Speech
+
+IMAGE_TO_VIDEO = "Wan2.1 I2V 14B (480p or 720p)"
+
+
+def uncompiled(dit: Any) -> Any:
+    """The DiT itself, also where it was compiled."""
+    return getattr(dit, "_orig_mod", dit)
+
+
+def check_model(model: ModelPatcher, widths: AudioWidths) -> None:
+    """Refuse a MODEL that the adapter does not fit."""
+    dit = uncompiled(model.get_model_object("diffusion_model"))
+    kind = type(dit).__name__
+    if kind != "WanModel":
+        raise FantasyTalkingError(f"The model is a {kind}, expected a Wan I2V DiT: load {IMAGE_TO_VIDEO}.")
+    if dit.img_emb is None:
+        raise FantasyTalkingError(
+            "The model is a Wan T2V or Wan2.2 one, which does not read the portrait's image tokens: load "
+            f"{IMAGE_TO_VIDEO}."
+        )
+    if (widths.model, widths.blocks) != (dit.dim, len(dit.blocks)):
+        raise FantasyTalkingError(
+            f"The adapter was made for a DiT of {widths.blocks} blocks of width {widths.model}, the model has "
+            f"{len(dit.blocks)} of width {dit.dim}: load {IMAGE_TO_VIDEO}, or an adapter made for this model."
+        )
+
+
+def check_speech(speech: Speech, noise_shape: Any, widths: AudioWidths) -> None:
+    """Refuse a latent of another length than the speech, and tokens of another encoder than the adapter's."""
+    if speech.tokens.shape[-1] != widths.audio:
+        raise FantasyTalkingError(
+            f"The speech has tokens of width {speech.tokens.shape[-1]}, the adapter hears {widths.audio}: "
+            "load wav2vec2-base-960h (768) in the Wav2Vec2 loader."
+        )
+    if len(noise_shape) != 5 or noise_shape[2] != speech.latent_frames:
+        found = f"for {4 * noise_shape[2] - 3} frames" if len(noise_shape) == 5 else f"of shape {list(noise_shape)}"
+        raise FantasyTalkingError(
+            f"The latent is {found}, the speech for {speech.frames}: wire the length output of Encode Speech into the "
+            "length of WanImageToVideo."
+        )
+
+
+def check_motion(adapter: Adapter) -> None:
+    """Refuse coefficients that the adapter has no weights for."""
+    if adapter.motion is None:
+        raise FantasyTalkingError(
+            "The adapter has no motion weights (the published one has none), and motion is wired: leave motion unwired, or "
+            "load an adapter that was trained with motion."
+        )
+
+
+def check_identity(identity: Identity, adapter: Adapter) -> None:
+    """Refuse a face embedding that the adapter has no weights for."""
+    if isinstance(identity, FaceTokens):
+        return
+    if adapter.identity is None:
+        raise FantasyTalkingError(
+            "The adapter has no identity weights (the published one has none), and the identity is a face embedding: "
+            "encode the face with Encode Face (CLIP), which needs none, or load an adapter that was trained with "
+            "identity."
+        )
+    width, expected = identity.vector.shape[-1], adapter.identity.widths.embedding
+    if width != expected:
+        raise FantasyTalkingError(
+            f"The face embedding has width {width}, the adapter's identity weights expect {expected}: load the face "
+            "encoder that the adapter was trained with."
+        )

@@ -1,0 +1,65 @@
+"""A portrait to the face in it."""
+
+import comfy.utils
+import torch
+from comfy_api.latest import io
+
+from ..fantasytalking_core import face_crop
+from ..fantasytalking_core.pictures import pictures
+from . import sockets
+
+
+class FantasyTalkingCropFace(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FantasyTalkingCropFace",
+            display_name="FantasyTalking Crop Face",
+            category=f"{sockets.CATEGORY}/identity",
+            description="Finds the face in a portrait and cuts a square around it. Finds frontal faces by itself; for "
+            "others wire face_landmarks or paint a mask over the face. In a batch every picture gives one face.",
+            search_aliases=["face crop", "face detect", "face detection", "portrait", "identity", "bounding box", "fantasy talking"],
+            inputs=[
+                io.Image.Input("image", tooltip="The portrait, 64 pixels or more on both sides."),
+                io.Float.Input(
+                    "padding", default=0.3, min=0.0, max=face_crop.MAX_PADDING, step=0.01,
+                    tooltip="Room around the face on every side, as a part of its size. Outside of the picture its edge "
+                    "is continued.",
+                ),
+                io.Int.Input(
+                    "face_index", default=0, min=0, max=1000, step=1,
+                    tooltip="Which face, if there are several: 0 is the largest. The preview shows the numbers.",
+                ),
+                io.Mask.Input(
+                    "mask", optional=True,
+                    tooltip="Painted over the face: its box is taken for the face. Not used if face_landmarks is wired.",
+                ),
+                sockets.FaceLandmarks.Input(
+                    "face_landmarks", optional=True,
+                    tooltip="From Detect Face Landmarks (MediaPipe) with the same picture: finds tilted faces and profiles "
+                    "too. Goes before mask.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="face", tooltip="The square around the face: for Encode Face."),
+                io.Mask.Output(display_name="mask", tooltip="Where the square is in the portrait."),
+                io.Image.Output(
+                    display_name="preview", tooltip="The portrait with every face's number, and the square around the chosen one."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, padding: float, face_index: int, mask=None, face_landmarks=None) -> io.NodeOutput:
+        portraits = pictures(image)
+        progress = comfy.utils.ProgressBar(len(portraits))
+        faces = face_crop.find_faces(portraits, mask, face_landmarks, progress.update)
+        crops = [face_crop.Crop.around(face, padding) for face in face_crop.choose(faces, face_index)]
+        masks, previews = [], []
+        for portrait, found, crop in zip(portraits, faces, crops):
+            masks.append(crop.mask(portrait))
+            previews.append(face_crop.preview(portrait, found, face_index, crop))
+        return io.NodeOutput(face_crop.cut_out(portraits, crops), torch.stack(masks), torch.stack(previews))
+
+
+NODES = [FantasyTalkingCropFace]

@@ -1,0 +1,87 @@
+"""Synthetic clips of landmarks and joints, of which the variances are known in closed form."""
+
+import numpy as np
+
+EYES = 120.0
+"""Pixels between the middles of the eyes."""
+RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4)
+MOUTH = [index for index in range(60, 160) if index not in RIGID]
+SHOULDERS = 200.0
+WRISTS = (4, 7)
+
+
+def face() -> np.ndarray:
+    """`[478, 3]`: x, y, depth of a face at rest, eyes at a known distance."""
+    random = np.random.default_rng(1)
+    points = random.uniform((200, 150, -40), (440, 450, 40), (478, 3))
+    for indices, (x, y) in (((33, 133), (260, 240)), ((263, 362), (260 + EYES, 240))):
+        points[list(indices), :2] = (x - 20, y), (x + 20, y)
+    return points
+
+
+def waves(frames: int, periods: int = 4) -> np.ndarray:
+    """`[F]`, whole periods of a sine: mean 0, variance 1/2."""
+    return np.sin(2 * np.pi * periods * np.arange(frames) / frames)
+
+
+def talking(frames: int = 80, amplitude: float = 6.0, mouth=MOUTH) -> np.ndarray:
+    """`[F, 478, 3]`: the mouth moves up and down by `amplitude` pixels."""
+    points = np.repeat(face()[None], frames, 0)
+    points[:, mouth, 1] += amplitude * waves(frames)[:, None]
+    return points
+
+
+def expression_of(amplitude: float, mouth=MOUTH) -> float:
+    """Variance of `talking`, in squared distances between the eyes: the mouth's share of the points moves."""
+    return len(mouth) / 478 * amplitude**2 / 2 / EYES**2
+
+
+def turn(points: np.ndarray, angles: np.ndarray, axis: int) -> np.ndarray:
+    """Every frame turned by its angle (radians) around the x, y or z axis through (320, 300, 0)."""
+    a, b = [other for other in range(3) if other != axis]
+    centre = np.array((320.0, 300.0, 0.0))
+    turned = points - centre
+    cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    turned[..., a], turned[..., b] = cos * turned[..., a] - sin * turned[..., b], sin * turned[..., a] + cos * turned[..., b]
+    return turned + centre
+
+
+def landmarks(points: np.ndarray, missing=(), depth: bool = True, size=(600, 640)) -> dict:
+    """A clip `[F, 478, 3]` as the host's FACE_LANDMARKS; the host gives depth in units of a crop of the face."""
+    frames = []
+    for index, frame in enumerate(points):
+        about = {"landmarks_xy": frame[:, :2].astype(np.float32)}
+        if depth:
+            about["landmarks_3d"] = (frame * 0.37 + 11.0).astype(np.float32)
+        frames.append([] if index in missing else [about])
+    return {"frames": frames, "image_size": size, "connection_sets": {}}
+
+
+def joints() -> np.ndarray:
+    """`[18, 2]` of a body at rest."""
+    points = np.random.default_rng(2).uniform((100, 100), (500, 560), (18, 2))
+    points[2], points[5] = (220, 300), (220 + SHOULDERS, 300)
+    return points
+
+
+def waving(frames: int = 80, amplitude: float = 30.0) -> np.ndarray:
+    """`[F, 18, 2]`: both wrists move up and down by `amplitude` pixels."""
+    points = np.repeat(joints()[None], frames, 0)
+    points[:, list(WRISTS), 1] += amplitude * waves(frames)[:, None]
+    return points
+
+
+def body_of(amplitude: float) -> float:
+    """Variance of `waving`, in squared shoulder widths."""
+    return 2 / 18 * amplitude**2 / 2 / SHOULDERS**2
+
+
+def pose(points: np.ndarray, scores: np.ndarray | None = None, missing=()) -> list[dict]:
+    """A clip `[F, 18, 2]` as the host's POSE_KEYPOINT."""
+    scores = np.ones(points.shape[:2]) if scores is None else scores
+    frames = []
+    for index, (frame, score) in enumerate(zip(points, scores)):
+        person = {"pose_keypoints_2d": np.concatenate([frame, score[:, None]], 1).flatten().tolist()}
+        people = [] if index in missing else [person]
+        frames.append({"canvas_width": 640, "canvas_height": 600, "people": people})
+    return frames
