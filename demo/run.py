@@ -37,6 +37,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "FantasyTalkingSampler": {"steps": 4},
     "SaveVideo": {"filename_prefix": "demo"},
 }
+WITH_MOTION = {"FantasyTalkingAdapterLoader": {"adapter_name": "demo_random_trained_adapter.safetensors"}}
+"""In place of these settings where the motion is set: the other adapter has no weights for it."""
 
 
 class DemoError(RuntimeError):
@@ -45,13 +47,15 @@ class DemoError(RuntimeError):
 
 def with_demo_models(prompt: dict[str, Any]) -> dict[str, Any]:
     """The same graph with the demo's inputs, models and size, and stand-ins for the two large encoders."""
+    moves = any(node["class_type"] == "FantasyTalkingMotionIntensity" for node in prompt.values())
+    settings = {**SETTINGS, **(WITH_MOTION if moves else {})}
     changed = {}
     for key, node in prompt.items():
         kind = node["class_type"]
         if kind in STAND_INS:
             changed[key] = {**node, "class_type": STAND_INS[kind], "inputs": {}}
         else:
-            changed[key] = {**node, "inputs": {**node["inputs"], **SETTINGS.get(kind, {})}}
+            changed[key] = {**node, "inputs": {**node["inputs"], **settings.get(kind, {})}}
     return changed
 
 

@@ -2,18 +2,15 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw
 
-from .motion import Motion
 from .motion_from_video import Measured
+from .plotting import COLOURS, GAP, GRID, INK, LEFT, RIGHT, finished, fonts, sheet
 
 WIDTH, HEIGHT = 960, 300
 """Pixels of one curve's panel."""
-LEFT, RIGHT, TOP, BOTTOM = 84, 24, 72, 44
-PAPER, INK, GRID, GAP = "#16181d", "#e8eaf0", "#343944", "#3a2a2e"
-COLOURS = ("#ffb454", "#5ec8ff")
+TOP, BOTTOM = 72, 44
 
 
 @dataclass(frozen=True)
@@ -37,16 +34,15 @@ class Panel:
 
 def plot(panels: list[Panel]) -> torch.Tensor:
     """The curves one below the other, an IMAGE `[1, H, W, 3]`; stretches without face or joints are shaded."""
-    image = Image.new("RGB", (WIDTH, HEIGHT * len(panels)), PAPER)
-    draw = ImageDraw.Draw(image)
+    image, draw = sheet(WIDTH, HEIGHT * len(panels))
     for index, (panel, colour) in enumerate(zip(panels, COLOURS)):
         _panel(draw, panel, index * HEIGHT, colour)
-    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)[None]
+    return finished(image)
 
 
 def _panel(draw: ImageDraw.ImageDraw, panel: Panel, top: int, colour: str) -> None:
     left, right, upper, lower = LEFT, WIDTH - RIGHT, top + TOP, top + HEIGHT - BOTTOM
-    title, small = ImageFont.load_default(22), ImageFont.load_default(15)
+    title, small = fonts()
     draw.text((left, top + 14), f"{panel.title}: {panel.coefficient:.2f}", colour, title)
     if panel.measured is None:
         draw.text((left, upper), "not measured (no pose_keypoints wired): neutral", INK, small)

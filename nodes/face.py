@@ -2,11 +2,14 @@
 
 import comfy.utils
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..fantasytalking_core import face_crop
 from ..fantasytalking_core.pictures import pictures
 from . import sockets
+
+MOST_SHOWN = 16
+"""Pictures of a batch that the node shows on itself."""
 
 
 class FantasyTalkingCropFace(io.ComfyNode):
@@ -18,6 +21,7 @@ class FantasyTalkingCropFace(io.ComfyNode):
             category=f"{sockets.CATEGORY}/identity",
             description="Finds the face in a portrait and cuts a square around it. Finds frontal faces by itself; for "
             "others wire face_landmarks or paint a mask over the face. In a batch every picture gives one face.",
+            has_intermediate_output=True,
             search_aliases=["face crop", "face detect", "face detection", "portrait", "identity", "bounding box", "fantasy talking"],
             inputs=[
                 io.Image.Input("image", tooltip="The portrait, 64 pixels or more on both sides."),
@@ -59,7 +63,10 @@ class FantasyTalkingCropFace(io.ComfyNode):
         for portrait, found, crop in zip(portraits, faces, crops):
             masks.append(crop.mask(portrait))
             previews.append(face_crop.preview(portrait, found, face_index, crop))
-        return io.NodeOutput(face_crop.cut_out(portraits, crops), torch.stack(masks), torch.stack(previews))
+        preview = torch.stack(previews)
+        return io.NodeOutput(
+            face_crop.cut_out(portraits, crops), torch.stack(masks), preview, ui=ui.PreviewImage(preview[:MOST_SHOWN])
+        )
 
 
 NODES = [FantasyTalkingCropFace]

@@ -2,8 +2,9 @@
 
 from comfy_api.latest import io
 
+from ..fantasytalking_core.adapter import Adapter
 from ..fantasytalking_core.host import folders, loading, patch
-from . import sockets
+from . import shown, sockets
 
 WEIGHT_DTYPES = ["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
 
@@ -29,6 +30,16 @@ def strength_inputs() -> list[io.Input]:
             "the conditioning it changes nothing.",
         ),
     ]
+
+
+def contents(adapter: Adapter) -> str:
+    """What an adapter file holds, as the loaders show it: its parts, and the model that it fits."""
+    parts = ["audio"]
+    if adapter.identity is not None:
+        parts.append(f"identity ({adapter.identity.widths.queries} tokens)")
+    if adapter.motion is not None:
+        parts.append("motion")
+    return " · ".join([*parts, f"{adapter.audio.widths.blocks} blocks × {adapter.audio.widths.model}"])
 
 
 class FantasyTalkingDiTLoader(io.ComfyNode):
@@ -67,7 +78,7 @@ class FantasyTalkingDiTLoader(io.ComfyNode):
 
         adapter = loading.load_adapter(folders.adapter_path(adapter_name))  # first: it is the quicker one to be wrong
         (model,) = host_nodes.UNETLoader().load_unet(dit_name, weight_dtype)
-        return io.NodeOutput(patch.apply_adapter(model, adapter))
+        return io.NodeOutput(patch.apply_adapter(model, adapter), ui=shown.text(contents(adapter.model)))
 
 
 class FantasyTalkingAdapterLoader(io.ComfyNode):
@@ -89,7 +100,8 @@ class FantasyTalkingAdapterLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, adapter_name: str) -> io.NodeOutput:
-        return io.NodeOutput(loading.load_adapter(folders.adapter_path(adapter_name)))
+        adapter = loading.load_adapter(folders.adapter_path(adapter_name))
+        return io.NodeOutput(adapter, ui=shown.text(contents(adapter.model)))
 
 
 class FantasyTalkingApplyAdapter(io.ComfyNode):

@@ -6,8 +6,8 @@ from ..fantasytalking_core import waveform
 from ..fantasytalking_core.host import conditioning
 from ..fantasytalking_core.identity import Identity
 from ..fantasytalking_core.motion import Motion
-from ..fantasytalking_core.speech import Speech
-from . import sockets
+from ..fantasytalking_core.speech import Sound, Speech
+from . import shown, sockets
 
 
 class FantasyTalkingEncodeSpeech(io.ComfyNode):
@@ -53,10 +53,15 @@ class FantasyTalkingEncodeSpeech(io.ComfyNode):
     def execute(cls, wav2vec, audio, fps: float, length: int, start_time: float) -> io.NodeOutput:
         recording = waveform.recording(audio)
         length = waveform.clip_frames(recording, fps, length, start_time)
-        tokens = wav2vec.encode(waveform.mono_16k(recording, length, fps, start_time))
+        mono = waveform.mono_16k(recording, length, fps, start_time)
+        recorded = recording.seconds - waveform.sample_at(start_time, recording.rate) / recording.rate
+        speech = Speech(wav2vec.encode(mono), length, fps, Sound.of(mono, length, recorded))
         sound = waveform.clip_sound(recording, length, fps, start_time)
+        about = [f"{length} frames · {speech.seconds:.2f} s at {fps:g} fps"]
+        if speech.silence:
+            about.append(f"{speech.silence:.2f} s of silence added at the end")
         return io.NodeOutput(
-            Speech(tokens, length, fps), {"waveform": sound.samples[None], "sample_rate": sound.rate}, length, fps
+            speech, {"waveform": sound.samples[None], "sample_rate": sound.rate}, length, fps, ui=shown.text(*about)
         )
 
 

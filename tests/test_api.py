@@ -14,7 +14,7 @@ NODES = {
     "FantasyTalkingDiTLoader", "FantasyTalkingAdapterLoader", "FantasyTalkingApplyAdapter", "FantasyTalkingWav2VecLoader",
     "FantasyTalkingEncodeSpeech", "FantasyTalkingConditioning", "FantasyTalkingGuider", "FantasyTalkingScheduler",
     "FantasyTalkingSampler", "FantasyTalkingCropFace", "FantasyTalkingFaceEncoderLoader", "FantasyTalkingEncodeFace",
-    "FantasyTalkingEncodeFaceCLIP", "FantasyTalkingMotionIntensity", "FantasyTalkingMotionFromVideo",
+    "FantasyTalkingEncodeFaceCLIP", "FantasyTalkingMotionIntensity", "FantasyTalkingMotionFromVideo", "FantasyTalkingPreviewSpeech",
 }
 
 

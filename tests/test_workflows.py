@@ -10,7 +10,7 @@ import pytest
 import torch
 from host import ComfyUI, base_directory
 from PIL import Image
-from run import describe, run_prompt, saved_video, with_demo_models
+from run import DemoError, describe, run_prompt, saved_video, with_demo_models
 from safetensors.torch import load_file
 from workflow import NOTES, to_api
 
@@ -23,9 +23,11 @@ FILES = {  # inputs that name files, which need not be on this machine
     ("LoadImage", "image"), ("LoadAudio", "audio"), ("FantasyTalkingDiTLoader", "dit_name"),
     ("FantasyTalkingDiTLoader", "adapter_name"), ("FantasyTalkingAdapterLoader", "adapter_name"),
     ("FantasyTalkingWav2VecLoader", "model_name"), ("UNETLoader", "unet_name"), ("CLIPLoader", "clip_name"),
-    ("CLIPVisionLoader", "clip_name"), ("VAELoader", "vae_name"),
+    ("CLIPVisionLoader", "clip_name"), ("VAELoader", "vae_name"), ("LoadVideo", "file"),
+    ("LoadMediaPipeFaceLandmarker", "model_name"),
 }
-MODELS = {name for name in FILES if name not in {("LoadImage", "image"), ("LoadAudio", "audio")}}
+MODELS = FILES - {("LoadImage", "image"), ("LoadAudio", "audio"), ("LoadVideo", "file")}
+OWN = {"fantasytalking_trained.safetensors"}  # stands for a file of the user's own training: nobody publishes it
 
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
@@ -56,6 +58,17 @@ def prompt(host, workflow) -> dict:
     return as_prompt(host, workflow)
 
 
+@pytest.fixture
+def whole_prompt(host, workflow) -> dict:
+    """With the nodes that are muted until someone needs them."""
+    return as_prompt(host, {**workflow, "nodes": [{**node, "mode": 0} for node in workflow["nodes"]]})
+
+
+@pytest.fixture
+def notes(workflow) -> str:
+    return "\n".join(node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES)
+
+
 def model_files(prompt: dict) -> set[str]:
     return {node["inputs"][name] for node in prompt.values() for kind, name in MODELS
             if node["class_type"] == kind and name in node["inputs"]}
@@ -74,7 +87,8 @@ def server(tmp_path_factory):
 
 
 def test_the_workflows_of_the_readme_are_there():
-    assert {"fantasytalking_basic", "fantasytalking_identity"} <= {path.stem for path in WORKFLOWS}
+    named = set(re.findall(r"\bfantasytalking_(?:basic|identity|motion)\b", README))
+    assert len(named) == 3 and named <= {path.stem for path in WORKFLOWS}
 
 
 def test_it_runs_to_the_end_with_the_demos_models(server, prompt):
@@ -82,15 +96,16 @@ def test_it_runs_to_the_end_with_the_demos_models(server, prompt):
     assert describe(saved_video(outputs)).startswith("128x128, 81 frames at 23 per second, 3.5")
 
 
-def test_the_host_accepts_everything_but_files_that_are_not_here(prompt):
+def test_the_host_accepts_everything_but_files_that_are_not_here(prompt, whole_prompt):
     """The host's own check: node types, links, required inputs, ranges and choices."""
     import execution
 
-    valid, error, _, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-    assert valid or error["type"] == "prompt_outputs_failed_validation"
-    refused = {(node["class_type"], reason["extra_info"].get("input_name")): reason["details"]
-               for node in node_errors.values() for reason in node["errors"]}
-    assert {name: why for name, why in refused.items() if name not in FILES} == {}
+    for graph in (prompt, whole_prompt):
+        valid, error, _, node_errors = asyncio.run(execution.validate_prompt("test", graph, None))
+        assert valid or error["type"] == "prompt_outputs_failed_validation"
+        refused = {(node["class_type"], reason["extra_info"].get("input_name")): reason["details"]
+                   for node in node_errors.values() for reason in node["errors"]}
+        assert {name: why for name, why in refused.items() if name not in FILES} == {}
 
 
 def test_it_saves_a_video_that_follows_the_speech(prompt):
@@ -102,19 +117,18 @@ def test_it_saves_a_video_that_follows_the_speech(prompt):
     assert any(node["class_type"] == "SaveVideo" for node in prompt.values())
 
 
-def test_its_note_and_the_readme_say_where_its_models_are(workflow, prompt):
-    (note,) = (node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES)
-    for name in model_files(prompt):
-        assert name in note and name in README
+def test_its_notes_and_the_readme_say_where_its_models_are(notes, prompt, whole_prompt):
+    assert {name for name in model_files(whole_prompt) if name not in notes} == set()
+    assert {name for name in model_files(prompt) if name not in README} <= OWN
 
 
-def test_the_page_can_offer_its_model_files(workflow, prompt):
+def test_the_page_can_offer_its_model_files(workflow, notes, whole_prompt):
     """Every model file has its address on the node that loads it; the Wav2Vec2 model is a folder."""
     offered = {model["name"]: model for node in workflow["nodes"] for model in node["properties"].get("models", [])}
-    assert offered.keys() == {name for name in model_files(prompt) if Path(name).suffix}
+    assert offered.keys() == {name for name in model_files(whole_prompt) if Path(name).suffix} - OWN
     for name, model in offered.items():
         assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(f"/{name}")
-        assert f"`{model['directory']}`" in README
+        assert f"**{model['directory']}**" in notes
 
 
 def test_it_has_a_picture_for_the_list_of_templates(path):
@@ -131,24 +145,49 @@ def test_no_two_nodes_overlap(workflow):
         assert apart, f"nodes {a} and {b} overlap"
 
 
-def test_every_node_but_the_note_is_in_one_group(workflow):
-    for node in workflow["nodes"]:
+def test_every_node_but_the_notes_is_in_one_group(workflow):
+    for node in (node for node in workflow["nodes"] if node["type"] not in NOTES):
         x, y, width, height = (*node["pos"], *node["size"])
         groups = [title for title, (left, top, w, h) in ((g["title"], g["bounding"]) for g in workflow["groups"])
                   if left <= x and x + width <= left + w and top <= y - TITLE_HEIGHT and y + height <= top + h]
-        assert len(groups) == (node["type"] not in NOTES), f"{node['type']} is in {groups}"
+        assert len(groups) == 1, f"{node['type']} is in {groups}"
 
 
-# ---------------------------------------------------------------------------------------------- the face that is kept
+# -------------------------------------------------------------------------------- the face that is kept, and the motion
+
+def template(host, name: str) -> dict:
+    return as_prompt(host, json.loads((ROOT / f"workflows/fantasytalking_{name}.json").read_text(encoding="utf-8")))
+
 
 @pytest.fixture
 def identity_prompt(host) -> dict:
-    return as_prompt(host, json.loads((ROOT / "workflows/fantasytalking_identity.json").read_text(encoding="utf-8")))
+    return template(host, "identity")
+
+
+@pytest.fixture
+def motion_prompt(host) -> dict:
+    return template(host, "motion")
 
 
 def node_of(prompt: dict, kind: str) -> dict:
     (inputs,) = (node["inputs"] for node in prompt.values() if node["class_type"] == kind)
     return inputs
+
+
+def latents(server, prompt: dict, **changes: dict) -> torch.Tensor:
+    """Of a short run with other inputs in some nodes; None unwires one."""
+    prompt = with_demo_models(json.loads(json.dumps(prompt)))
+    (sampler,) = (key for key, node in prompt.items() if node["class_type"] == "FantasyTalkingSampler")
+    prompt = {key: node for key, node in prompt.items() if node["class_type"] not in ("SaveVideo", "PreviewImage")}
+    short = {"FantasyTalkingEncodeSpeech": {"length": 9}, "FantasyTalkingSampler": {"steps": 2}}
+    for kind, inputs in [*short.items(), *changes.items()]:
+        node_of(prompt, kind).update(inputs)
+    for node in prompt.values():
+        node["inputs"] = {name: value for name, value in node["inputs"].items() if value is not None}
+    prompt["save"] = {"class_type": "SaveLatent", "inputs": {"samples": [sampler, 0], "filename_prefix": "short"},
+                      "_meta": {"title": "Save"}}
+    (file,) = asyncio.run(run_prompt(server.address, prompt))["save"]["latents"]
+    return load_file(base_directory() / "output" / file["subfolder"] / file["filename"])["latent_tensor"]
 
 
 def test_the_face_is_cut_from_the_portrait_as_it_was_loaded(identity_prompt):
@@ -162,25 +201,31 @@ def test_the_face_is_cut_from_the_portrait_as_it_was_loaded(identity_prompt):
 
 def test_the_identity_strength_on_the_page_weighs_the_face(server, identity_prompt):
     """The template's own 0.5 changes the video, 0 is as if no face were wired."""
-
-    def latents(strength: float, wired: bool = True) -> torch.Tensor:
-        prompt = with_demo_models(json.loads(json.dumps(identity_prompt)))
-        (sampler,) = (key for key, node in prompt.items() if node["class_type"] == "FantasyTalkingSampler")
-        prompt = {key: node for key, node in prompt.items() if node["class_type"] not in ("SaveVideo", "PreviewImage")}
-        prompt["save"] = {"class_type": "SaveLatent", "inputs": {"samples": [sampler, 0], "filename_prefix": "face"},
-                          "_meta": {"title": "Save"}}
-        node_of(prompt, "FantasyTalkingApplyAdapter")["identity_strength"] = strength
-        node_of(prompt, "FantasyTalkingEncodeSpeech")["length"] = 9
-        prompt[sampler]["inputs"]["steps"] = 2
-        if not wired:
-            del node_of(prompt, "FantasyTalkingConditioning")["identity"]
-        (file,) = asyncio.run(run_prompt(server.address, prompt))["save"]["latents"]
-        return load_file(base_directory() / "output" / file["subfolder"] / file["filename"])["latent_tensor"]
-
+    off = {"FantasyTalkingApplyAdapter": {"identity_strength": 0.0}}
+    without = latents(server, identity_prompt, **off)
+    unwired = latents(server, identity_prompt, **off, FantasyTalkingConditioning={"identity": None})
     assert node_of(identity_prompt, "FantasyTalkingApplyAdapter")["identity_strength"] == 0.5
-    without = latents(0.0)
-    assert torch.equal(without, latents(0.0, wired=False))
-    assert (latents(0.5) - without).abs().max() > 1e-3
+    assert torch.equal(without, unwired)
+    assert (latents(server, identity_prompt) - without).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["expression", "body"])
+def test_the_sliders_on_the_page_change_the_video(server, motion_prompt, name):
+    still = latents(server, motion_prompt, FantasyTalkingMotionIntensity={name: 0.1})
+    lively = latents(server, motion_prompt, FantasyTalkingMotionIntensity={name: 0.9})
+    assert node_of(motion_prompt, "FantasyTalkingMotionIntensity")[name] == 0.5
+    assert (lively - still).abs().max() > 1e-3
+
+
+def test_an_adapter_without_motion_is_refused_before_sampling(server, motion_prompt):
+    published = {"adapter_name": "demo_random_adapter.safetensors"}
+    with pytest.raises(DemoError, match="has no motion weights.*trained with motion"):
+        latents(server, motion_prompt, FantasyTalkingAdapterLoader=published)
+
+
+def test_what_a_clip_needs_is_muted(motion_prompt):
+    assert {"LoadVideo", "LoadMediaPipeFaceLandmarker", "FantasyTalkingMotionFromVideo"}.isdisjoint(
+        node["class_type"] for node in motion_prompt.values())
 
 
 # ------------------------------------------------------------------------------------------------------- the README

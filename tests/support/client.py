@@ -8,6 +8,8 @@ from typing import Any
 
 import aiohttp
 
+TEXT = (3).to_bytes(4, "big")
+"""How binary messages begin that are text for a node, and no picture."""
 ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -44,7 +46,7 @@ async def _queue(address: str, prompt: dict[str, Any], interrupt_at: str | None,
             return run
         async for message in events:
             if message.type == aiohttp.WSMsgType.BINARY:
-                run.previews += 1
+                run.previews += not message.data.startswith(TEXT)
                 continue
             event = json.loads(message.data)
             run.events.append((event["type"], event.get("data", {})))
