@@ -1,5 +1,8 @@
 """FantasyTalking for ComfyUI: one portrait and a speech recording to a talking video, on the host's own Wan model."""
 
+WEB_DIRECTORY = "./web"
+"""What the host serves to its page: the nodes' help."""
+
 
 async def comfy_entrypoint():
     """Called by the host when it loads the pack; nothing is imported before."""
