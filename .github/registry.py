@@ -14,7 +14,7 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 def addressed(text: str, repository: str, commit: str) -> str:
     """The text of pyproject.toml with `[project.urls]`, and with its Icon and Banner as URLs of that commit."""
     root = f"https://raw.githubusercontent.com/{repository}/{commit}"
-    text = re.sub(r'^(Icon|Banner) = "(?!https:)(.+)"$', rf'\1 = "{root}/\2"', text, flags=re.MULTILINE)
+    text = re.sub(r'^(Icon|Banner) = "(?!https:)([^"]+)"', rf'\1 = "{root}/\2"', text, flags=re.MULTILINE)
     page = f"https://github.com/{repository}"
     urls = f'[project.urls]\nRepository = "{page}"\nDocumentation = "{page}#readme"\n"Bug Tracker" = "{page}/issues"\n'
     return text.replace("[tool.comfy]", f"{urls}\n[tool.comfy]")
