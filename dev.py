@@ -3,6 +3,7 @@
     python dev.py demo                    the main job: a portrait and speech -> output/demo.mp4
     python dev.py test [PYTEST ARG ...]   every test, or what the arguments select
     python dev.py serve                   ComfyUI with this pack and the demo's models on http://127.0.0.1:8188
+    python dev.py train CONFIG.yaml       train the adapter; also: train prepare ..., train export ... (docs/training.md)
     python dev.py run FILE [ARG ...]      a Python file inside that environment
 
 COMFYUI_PATH     your own ComfyUI folder, used in place and never written to
@@ -275,6 +276,8 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
         if not (arguments and Path(arguments[0]).is_file()):
             raise Failure(f"run takes a Python file, but got {arguments[0] if arguments else 'none'}.")
         return host.command(*arguments)
+    if name == "train":
+        return host.command(ROOT / "fantasytalking_core/training/__main__.py", *arguments)
     if name == "test":
         tests = ROOT / "tests"
         selected = any(Path(argument.split("::")[0]).exists() for argument in arguments)
@@ -291,7 +294,7 @@ def main(arguments: list[str]) -> None:
         return launch(*rest)
     if name in ("help", "-h", "--help"):
         return print(__doc__)
-    if name not in ("demo", "test", "serve", "run"):
+    if name not in ("demo", "test", "serve", "train", "run"):
         sys.exit(f"{__doc__}\ndev.py: there is no command {name}.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a half-done step's child is ended too
     try:

@@ -1,0 +1,114 @@
+"""A sample from a run in training: a portrait and a speech of the cache, through the guider and sampler of the nodes."""
+
+import logging
+from fractions import Fraction
+from pathlib import Path
+
+import comfy.clip_vision
+import comfy.samplers
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import InputImpl, Types
+from comfy_extras import nodes_custom_sampler
+from safetensors.torch import save_file
+from torch.nn.functional import pad
+
+from ..checkpoint import save_adapter
+from ..guidance import Guidance
+from ..identity import FaceEmbedding
+from ..motion import Motion
+from ..schedule import sigmas
+from ..speech import Speech
+from ..training.cache import Sample
+from ..training.config import Config, Level
+from ..training.dataset import TEXT_ROWS, Dataset
+from .conditioning import Conditioning, entries_of, entries_of_face, entries_of_motion, with_entries
+from .guider import FantasyTalkingGuider
+from .loading import load_adapter
+from .patch import apply_adapter
+from .training import TrainingDit, in_training
+
+FOLDER = "samples"
+
+
+def write_sample(
+    dit: TrainingDit, weights: dict[str, torch.Tensor], metadata: dict[str, str], dataset: Dataset, config: Config,
+    level: Level, step: int,
+) -> Path:
+    """Sample with these weights: a silent video where the config names a VAE, else a latent for the host's LoadLatent."""
+    folder = config.output / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "adapter.safetensors"
+    try:
+        save_adapter(file, weights, metadata)
+        with in_training(False), torch.no_grad():
+            adapter = load_adapter(file)
+            latent = sampled(dit, adapter, dataset, config, level)
+    finally:
+        file.unlink(missing_ok=True)
+    path = folder / f"step_{step:08d}"
+    if config.vae is None:
+        return write_latent(path.with_suffix(".latent"), latent)
+    with torch.no_grad():
+        return write_video(path.with_suffix(".mp4"), latent, config.vae, dataset.index.fps)
+
+
+def sampled(dit: TrainingDit, adapter, dataset: Dataset, config: Config, level: Level) -> torch.Tensor:
+    """A latent `[1, 16, T, h, w]` in the VAE's space."""
+    sample = dataset.sample(config.sample_index % len(dataset.index.samples))
+    positive, negative = conditioning(dit, adapter.model, sample, dataset, level)
+    model = apply_adapter(dit.patcher, adapter)
+    return nodes_custom_sampler.SamplerCustomAdvanced.execute(
+        nodes_custom_sampler.Noise_RandomNoise(config.seed),
+        FantasyTalkingGuider(model, positive, negative, Guidance()),
+        comfy.samplers.sampler_object("euler"),
+        sigmas(config.sample_steps, config.shift),
+        {"samples": torch.zeros(1, *sample.latents.shape)},
+    )[0]["samples"]
+
+
+def conditioning(
+    dit: TrainingDit, adapter, sample: Sample, dataset: Dataset, level: Level
+) -> tuple[Conditioning, Conditioning]:
+    """Positive and negative as WanImageToVideo and FantasyTalking Conditioning would give them."""
+    image = sample.image[None].float()
+    mask = torch.ones(1, 1, *image.shape[2:])
+    mask[:, :, 0] = 0
+    clip = comfy.clip_vision.Output()
+    clip["penultimate_hidden_states"] = sample.clip[None].float()
+    about = {
+        "concat_latent_image": dit.base.process_latent_out(image), "concat_mask": mask, "clip_vision_output": clip,
+    }
+    entries = {}
+    if adapter.identity is not None and sample.face is not None:
+        entries |= entries_of_face(FaceEmbedding(sample.face.float()))
+    if adapter.motion is not None:
+        entries |= entries_of_motion(Motion(*dataset.coefficients(sample).tolist()))
+
+    def with_text(text: torch.Tensor) -> Conditioning:
+        rows = pad(text.float(), (0, 0, 0, max(TEXT_ROWS - text.shape[0], 0)))
+        return with_entries([[rows[None], dict(about)]], entries)
+
+    speech = Speech(sample.speech.float(), dataset.index.frames, dataset.index.fps)
+    positive = with_entries(with_text(sample.text), entries_of(speech, clip_level=level == "clip"))
+    return positive, with_text(dataset.null_text)
+
+
+def write_latent(path: Path, latent: torch.Tensor) -> Path:
+    save_file({"latent_tensor": latent.contiguous(), "latent_format_version_0": torch.tensor([])}, path)
+    return path
+
+
+def write_video(path: Path, latent: torch.Tensor, vae: str, fps: float) -> Path:
+    found = vae if Path(vae).is_file() else folder_paths.get_full_path("vae", vae)
+    if found is None:
+        logging.warning("FantasyTalking training: there is no VAE '%s' in ComfyUI/models/vae; the latent is kept.", vae)
+        return write_latent(path.with_suffix(".latent"), latent)
+    decoder = comfy.sd.VAE(sd=comfy.utils.load_torch_file(found))
+    images = decoder.decode(latent)
+    images = images.reshape(-1, *images.shape[-3:]).float().cpu()
+    components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(fps).limit_denominator(1000))
+    InputImpl.VideoFromComponents(components).save_to(str(path))
+    return path
