@@ -44,6 +44,13 @@ def test_two_processes_have_the_gradients_of_one_with_twice_the_batch(runs):
         assert torch.equal(first["gradients"][name], second["gradients"][name])
 
 
+def test_so_have_two_that_share_out_the_weights(runs):
+    _, (first, second), one = runs
+    assert first["sharded"].keys() == one["gradients"].keys()
+    for name, gradient in one["gradients"].items():
+        assert (first["sharded"][name] - gradient).abs().max() < 1e-6, name
+
+
 def test_their_losses_are_those_of_the_two_halves_of_each_batch(runs):
     _, (first, second), one = runs
     for ours, others, both in zip(first["losses"], second["losses"], one["losses"]):

@@ -13,17 +13,19 @@ import pytest
 import torch
 from einops import einsum, reduce
 from fantasytalking_core.training import export
+from fantasytalking_core.training.cache import Sample
 from fantasytalking_core.training.config import Stage
 from fantasytalking_core.training.dataset import Dataset, collate
 from fantasytalking_core.training.encoders import Encoders
 from fantasytalking_core.training.prepare import PrepareSettings, prepare
 
 from support import runs, training, world
+from support.reference import normalised
 
 MARGIN, MARGIN_UNSEEN = 0.06, 0.03
-"""By how much less the lips' loss is with the right speech, as a part of that with the wrong one. Measured: 0.12, 0.06."""
+"""By how much less the lips' loss is with the right speech, as a part of that with the wrong one. Measured: 0.097, 0.063."""
 SETTINGS = PrepareSettings(frames=33, fps=23.0, width=64, height=64)
-STAGES = (Stage("clip", 40), Stage("frame", 240))
+STAGES = (Stage("clip", 40), Stage("frame", 400))
 RANDOM = torch.Generator().manual_seed(11)
 COLOURS, VOICE = torch.randn(3, 16, generator=RANDOM), torch.randn(2, training.AUDIO, generator=RANDOM)
 
@@ -56,14 +58,19 @@ def trained(host, tmp_path_factory) -> Trained:
     folder = tmp_path_factory.mktemp("world")
     for name, count, seed in (("seen", 13, 0), ("unseen", 4, 1)):
         world.make_videos(folder / f"{name}_videos", count, seed, seconds=3.0, text_dim=training.TEXT)
-        prepare(folder / f"{name}_videos", folder / name, SETTINGS, Encoders(latents, tokens))
+        index = prepare(folder / f"{name}_videos", folder / name, SETTINGS, Encoders(latents, tokens))
+        for entry in index.samples:  # 257 image tokens would take half of the time
+            sample = Sample.load(folder / name / entry.file)
+            replace(sample, clip=sample.clip[:16]).save(folder / name / entry.file)
     training.write_dit(folder / "dit.safetensors", dim=96, layers=1)
     settings = training.config(
         folder / "dit.safetensors", folder / "seen", folder / "run", stages=STAGES, batch_size=8, learning_rate=0.01,
         warmup_steps=20, checkpoint_every=1000, log_every=1000, gradient_checkpointing=False,
     )
-    trainer, losses = Trainer(settings), []
+    trainer, losses, threads = Trainer(settings), [], torch.get_num_threads()
+    torch.set_num_threads(1)  # more are no faster with tensors as small as these
     trainer.run(lambda step, values: losses.append(values))
+    torch.set_num_threads(threads)
     return Trained(folder, settings, trainer, losses)
 
 
@@ -98,7 +105,7 @@ def test_so_it_has_with_voices_that_were_not_trained_on(trained):
 
 
 def test_the_exported_file_speaks_through_the_nodes(trained, host, run, models):
-    """The mouth's latents follow the speech that the sampler hears."""
+    """Sampled with its own speech, a clip's mouth comes nearer to what it was than with the speech shifted by half."""
     export.export(trained.folder / "run", models / "fantasytalking" / "world.safetensors")
     training.write_dit(models / "diffusion_models" / "world.safetensors", dim=96, layers=1)
     model = run("UNETLoader", unet_name="world.safetensors", weight_dtype="default")[0]
@@ -117,15 +124,14 @@ def test_the_exported_file_speaks_through_the_nodes(trained, host, run, models):
     text = [[torch.nn.functional.pad(sample.text.float(), (0, 0, 0, 512 - len(sample.text)))[None], about]]
     identity = host.core("identity").FaceEmbedding(sample.face.float())
     motion = run("FantasyTalkingMotionIntensity", expression=0.5, body=0.5)[0]
-    found = []
-    for heard in (sample.speech.float(), sample.speech.float().roll(35, 0)):
+    errors = []
+    for heard in (sample.speech.float(), sample.speech.float().roll(len(sample.speech) // 2, 0)):
         speech = host.core("speech").Speech(heard, SETTINGS.frames, SETTINGS.fps)
         conditioning = run(
             "FantasyTalkingConditioning", positive=text, negative=text, speech=speech, identity=identity, motion=motion
         )
-        found.append(runs.sample(run, model, *conditioning, {"samples": torch.zeros(1, *sample.latents.shape)}, steps=4))
-    right, wrong = found
-    assert right.shape == (1, *sample.latents.shape) and right.isfinite().all()
-    moved = (right - wrong).abs().mean((0, 1))
-    mouth = sample.lips.float() > 0.2
-    assert moved[mouth].mean() > 0
+        latent = {"samples": torch.zeros(1, *sample.latents.shape)}
+        sampled = runs.sample(run, model, *conditioning, latent, steps=4, text_cfg=1.0, audio_cfg=1.0)
+        error = (normalised({"samples": sampled})[0] - sample.latents.float()) ** 2
+        errors.append(((error.mean(0) * sample.lips.float()).sum() / sample.lips.float().sum()).item())
+    assert errors[0] < 0.9 * errors[1]  # measured: 2.5 and 3.5

@@ -6,7 +6,6 @@ what is drawn for it, so that where a run goes on, and on how many processes, ch
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch

@@ -57,7 +57,9 @@ class Trainer:
             self.first_step = state.step
             adapter.load_state_dict(read_adapter(found[-1] / checkpoints.ADAPTER).weights)
         step = TrainingStep(adapter, self.dit)
-        optimizer = torch.optim.AdamW(step.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            step.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=self.dit.device.type == "cuda"
+        )
         self.step, self.optimizer = self.accelerator.prepare(step, optimizer)
         if found:
             self.say(f"going on from {found[-1]}")
@@ -219,12 +221,15 @@ class Trainer:
 def accelerator(config: Config, cpu: bool) -> Any:
     try:
         from accelerate import Accelerator
-        from accelerate.utils import InitProcessGroupKwargs
+        from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
     except ImportError as error:
         raise FantasyTalkingError(NEEDED.format("accelerate")) from error
     made = Accelerator(
         cpu=cpu, gradient_accumulation_steps=config.accumulation,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=LONGEST_WAIT),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # or every gradient is there twice
+        ],
     )
     if (plugin := getattr(made.state, "deepspeed_plugin", None)) is not None:  # there is no loader of its own to tell it
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size

@@ -1,4 +1,4 @@
-"""One process of several: the gradients of its first step, and the losses of its run.
+"""One process of several: gradients of a first step, and the losses of a run.
 
     one_of_several.py HOST PACK FOLDER OUTPUT
 """
@@ -32,12 +32,32 @@ def train(folder: Path, output: Path, batch_size: int) -> dict[str, Any]:
     return {"gradients": gradients, "losses": losses, **about}
 
 
+def sharded_gradients(folder: Path, output: Path) -> dict[str, torch.Tensor]:
+    """Of the run's first samples, one per process, where each holds a part of the weights (FSDP2); whole ones."""
+    from fantasytalking_core.attention import KeyValue
+    from fantasytalking_core.training.trainer import Trainer
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    from support import training
+
+    trainer = Trainer(training.config(folder / "dit.safetensors", folder / "cache", output, batch_size=1))
+    rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
+    step, mesh = trainer.accelerator.unwrap_model(trainer.step), init_device_mesh("cpu", (processes,))
+    for module in [module for module in step.modules() if isinstance(module, KeyValue)] + [step]:
+        fully_shard(module, mesh=mesh)
+    with trainer.host.in_training():
+        step(trainer.dataset[rank], "clip").loss.backward()
+    return {name: weight.grad.full_tensor() for name, weight in step.named_parameters()}
+
+
 def main(host: Path, pack: Path, folder: Path, output: Path) -> None:
     sys.path[:] = [str(host), *(path for path in sys.path if path != str(pack)), str(pack), str(pack / "tests")]
     from fantasytalking_core.training.__main__ import start_host
 
     start_host(None)
     found = train(folder, output, batch_size=1)
+    found["sharded"] = sharded_gradients(folder, output.with_name("sharded"))
     torch.save(found, f"{output}.{found['process']}.pt")
 
 
