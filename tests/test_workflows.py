@@ -250,7 +250,8 @@ def test_the_readme_names_inputs_that_the_nodes_have(host):
 def test_files_of_the_project_that_the_readme_names_exist():
     linked = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
     named = re.findall(r"\b(?:demo|docs|workflows|tests|benchmarks|nodes)/[\w./-]*\w", README)
-    modules = [f"{name.replace('.', '/')}.py" for name in re.findall(r"python -m (fantasytalking_core[\w.]+)", README)]
+    modules = [name.replace(".", "/") for name in re.findall(r"python -m (fantasytalking_core[\w.]+)", README)]
+    modules = [f"{name}/__main__.py" if (ROOT / name).is_dir() else f"{name}.py" for name in modules]
     scripts = re.findall(r"python (\w+\.py)", README)
     assert linked and named and modules and scripts
     for name in {*linked, *named, *modules, *scripts}:
