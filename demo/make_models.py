@@ -5,6 +5,7 @@ They show that the whole pipeline runs; a trained model looks and sounds differe
     python dev.py run demo/make_models.py MODELS_FOLDER
 """
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import comfy.cli_args
@@ -87,6 +88,35 @@ def trained_adapter() -> dict[str, torch.Tensor]:
     return weights
 
 
+def lora() -> dict[str, torch.Tensor]:
+    """A LoRA of rank 4 for `wan_i2v`."""
+    generator = torch.Generator().manual_seed(6)
+    weights = {}
+    for block in range(LAYERS):
+        for layer in ("self_attn.q", "self_attn.v", "cross_attn.q", "cross_attn.v"):
+            name = f"diffusion_model.blocks.{block}.{layer}"
+            weights[f"{name}.lora_down.weight"] = random_tensor((4, DIM), DIM, generator)
+            weights[f"{name}.lora_up.weight"] = random_tensor((DIM, 4), 4, generator)
+    return weights
+
+
+def upscaler() -> dict[str, torch.Tensor]:
+    """An upscaler to twice the size, of the kind SRVGGNet (Compact): two convolutions of width 8, pixels shuffled."""
+    generator = torch.Generator().manual_seed(7)
+    weights = {"body.1.weight": torch.full((8,), 0.25), "body.3.weight": torch.full((8,), 0.25)}
+    for index, (width, fan_in) in {0: (8, 3), 2: (8, 8), 4: (12, 8)}.items():
+        weights[f"body.{index}.weight"] = random_tensor((width, fan_in, 3, 3), 9 * fan_in, generator)
+        weights[f"body.{index}.bias"] = torch.zeros(width)
+    return weights
+
+
+def interpolator() -> dict[str, torch.Tensor]:
+    """A RIFE (IFNet) of width 4 in all its blocks. Raises ImportError in a ComfyUI without frame interpolation."""
+    from comfy_extras.frame_interpolation_models.ifnet import IFNet
+
+    return random_weights(IFNet(head_ch=4, channels=(4,) * 5), seed=8)
+
+
 def save_wav2vec2(folder: Path) -> None:
     """A one-layer Wav2Vec2 with the hop and output width of facebook/wav2vec2-base-960h, as a transformers folder."""
     torch.manual_seed(4)
@@ -100,7 +130,11 @@ def main(models: Path) -> None:
     files = {"diffusion_models/demo_random_wan_i2v.safetensors": wan_i2v(),
              "vae/demo_random_wan_vae.safetensors": wan_vae(),
              "fantasytalking/demo_random_adapter.safetensors": adapter(),
-             "fantasytalking/demo_random_trained_adapter.safetensors": trained_adapter()}
+             "fantasytalking/demo_random_trained_adapter.safetensors": trained_adapter(),
+             "loras/demo_random_lora.safetensors": lora(),
+             "upscale_models/demo_random_upscaler.safetensors": upscaler()}
+    with suppress(ImportError):
+        files["frame_interpolation/demo_random_interpolator.safetensors"] = interpolator()
     for name, weights in files.items():
         (models / name).parent.mkdir(parents=True, exist_ok=True)
         save_file(weights, models / name)

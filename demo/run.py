@@ -33,6 +33,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "FantasyTalkingAdapterLoader": {"adapter_name": "demo_random_adapter.safetensors"},
     "FantasyTalkingWav2VecLoader": {"model_name": "demo_random_wav2vec2"},
     "VAELoader": {"vae_name": "demo_random_wan_vae.safetensors"},
+    "LoraLoaderModelOnly": {"lora_name": "demo_random_lora.safetensors"},
+    "UpscaleModelLoader": {"model_name": "demo_random_upscaler.safetensors"},
+    "FrameInterpolationModelLoader": {"model_name": "demo_random_interpolator.safetensors"},
+    "WanContextWindowsManual": {"context_length": 33},  # several windows also in the 3.5 s of the demo's speech
     "ImageScaleToMaxDimension": {"largest_size": 128},
     "FantasyTalkingSampler": {"steps": 4},
     "SaveVideo": {"filename_prefix": "demo"},

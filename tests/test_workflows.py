@@ -24,10 +24,16 @@ FILES = {  # inputs that name files, which need not be on this machine
     ("FantasyTalkingDiTLoader", "adapter_name"), ("FantasyTalkingAdapterLoader", "adapter_name"),
     ("FantasyTalkingWav2VecLoader", "model_name"), ("UNETLoader", "unet_name"), ("CLIPLoader", "clip_name"),
     ("CLIPVisionLoader", "clip_name"), ("VAELoader", "vae_name"), ("LoadVideo", "file"),
-    ("LoadMediaPipeFaceLandmarker", "model_name"),
+    ("LoadMediaPipeFaceLandmarker", "model_name"), ("LoraLoaderModelOnly", "lora_name"),
+    ("UpscaleModelLoader", "model_name"), ("FrameInterpolationModelLoader", "model_name"),
 }
 MODELS = FILES - {("LoadImage", "image"), ("LoadAudio", "audio"), ("LoadVideo", "file")}
 OWN = {"fantasytalking_trained.safetensors"}  # stands for a file of the user's own training: nobody publishes it
+
+NEWER = {"FrameInterpolationModelLoader", "FrameInterpolate"}  # older versions of the host have no such nodes
+SIZES = {"fantasytalking_upscale": "256x256, 161 frames at 46"}  # twice the size, a frame between any two
+ROOM = {"FantasyTalkingDiTLoader": 156, "FantasyTalkingAdapterLoader": 108, "FantasyTalkingEncodeSpeech": 216,
+        "FantasyTalkingCropFace": 334, "FantasyTalkingPreviewSpeech": 300}  # heights that nodes grow to in a run
 
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
@@ -49,7 +55,10 @@ def info(node: type) -> dict:
 
 
 def as_prompt(host, workflow: dict) -> dict:
-    kinds = {node["type"] for node in workflow["nodes"]} & host.nodes.keys()
+    kinds = {node["type"] for node in workflow["nodes"]}
+    if missing := (kinds & NEWER) - host.nodes.keys():
+        pytest.skip(f"this ComfyUI has no {', '.join(missing)}")
+    kinds &= host.nodes.keys()
     return to_api(workflow, {kind: info(host.nodes[kind]) for kind in kinds})
 
 
@@ -87,13 +96,21 @@ def server(tmp_path_factory):
 
 
 def test_the_workflows_of_the_readme_are_there():
-    named = set(re.findall(r"\bfantasytalking_(?:basic|identity|motion)\b", README))
-    assert len(named) == 3 and named <= {path.stem for path in WORKFLOWS}
+    assert len(WORKFLOWS) == 6
+    assert set(re.findall(r"^- \*(\w+)\*:", README, re.MULTILINE)) == {path.stem for path in WORKFLOWS}
 
 
-def test_it_runs_to_the_end_with_the_demos_models(server, prompt):
-    outputs = asyncio.run(run_prompt(server.address, with_demo_models(prompt)))
-    assert describe(saved_video(outputs)).startswith("128x128, 81 frames at 23 per second, 3.5")
+def video_of(server, prompt: dict, **changes: dict) -> str:
+    """Size, frames and length of the sound of what a graph saves in two steps with the demo's models."""
+    prompt = with_demo_models(json.loads(json.dumps(prompt)))
+    for kind, inputs in {"FantasyTalkingSampler": {"steps": 2}, **changes}.items():
+        node_of(prompt, kind).update(inputs)
+    return describe(saved_video(asyncio.run(run_prompt(server.address, prompt))))
+
+
+def test_it_runs_to_the_end_with_the_demos_models(server, path, prompt):
+    size = SIZES.get(path.stem, "128x128, 81 frames at 23")
+    assert video_of(server, prompt).startswith(f"{size} per second, 3.5")
 
 
 def test_the_host_accepts_everything_but_files_that_are_not_here(prompt, whole_prompt):
@@ -111,7 +128,13 @@ def test_the_host_accepts_everything_but_files_that_are_not_here(prompt, whole_p
 def test_it_saves_a_video_that_follows_the_speech(prompt):
     (video,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "CreateVideo")
     (latent,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "WanImageToVideo")
-    sources = [video["audio"], video["fps"], latent["length"]]
+    fps = video["fps"]
+    if prompt[fps[0]]["class_type"] == "ComfyMathExpression":  # more frames, just as many times per second
+        product = prompt[fps[0]]["inputs"]
+        assert product["expression"] == "a * b" and fps[1] == 0
+        assert product["values.b"] == node_of(prompt, "FrameInterpolate")["multiplier"]
+        fps = product["values.a"]
+    sources = [video["audio"], fps, latent["length"]]
     assert {prompt[source]["class_type"] for source, _ in sources} == {"FantasyTalkingEncodeSpeech"}
     assert [slot for _, slot in sources] == [1, 3, 2]
     assert any(node["class_type"] == "SaveVideo" for node in prompt.values())
@@ -143,6 +166,10 @@ def test_no_two_nodes_overlap(workflow):
     for (a, (x, y, w, h)), (b, (u, v, p, q)) in itertools.combinations(boxes.items(), 2):
         apart = x + w <= u or u + p <= x or y + h <= v - TITLE_HEIGHT or v + q <= y - TITLE_HEIGHT
         assert apart, f"nodes {a} and {b} overlap"
+
+
+def test_nodes_have_room_for_what_they_show_after_a_run(workflow):
+    assert {node["type"] for node in workflow["nodes"] if node["size"][1] < ROOM.get(node["type"], 0)} == set()
 
 
 def test_every_node_but_the_notes_is_in_one_group(workflow):
@@ -226,6 +253,33 @@ def test_an_adapter_without_motion_is_refused_before_sampling(server, motion_pro
 def test_what_a_clip_needs_is_muted(motion_prompt):
     assert {"LoadVideo", "LoadMediaPipeFaceLandmarker", "FantasyTalkingMotionFromVideo"}.isdisjoint(
         node["class_type"] for node in motion_prompt.values())
+
+
+# ------------------------------------------------------------------------------- minutes of speech, and a few steps
+
+def test_long_speech_is_sampled_in_windows_for_as_long_as_it_lasts(server, host):
+    prompt = template(host, "long")
+    assert node_of(prompt, "FantasyTalkingEncodeSpeech")["length"] == 0
+    windows = node_of(prompt, "WanContextWindowsManual")
+    assert (windows["context_length"], windows["retain_first_frame"]) == (81, True)
+    video = video_of(server, prompt, FantasyTalkingEncodeSpeech={"start_time": 1.0})
+    assert video.startswith("128x128, 57 frames at 23 per second, 2.5")  # 2.36 s are left of the recording
+    assert "Context length 9 with overlap 4 for 15 frames" in server.log.read_text(encoding="utf-8")
+
+
+def test_few_steps_are_guided_by_the_speech_alone_in_two_passes(host):
+    sampler = node_of(template(host, "few_steps"), "FantasyTalkingSampler")
+    guidance = host.core("guidance")
+    steps = [guidance.Guidance(sampler["text_cfg"], sampler["audio_cfg"]).passes(step, 4) for step in range(4)]
+    assert sampler["steps"] == 4
+    assert steps == [guidance.Passes(guidance.Pass.TEXT, None, guidance.Pass.SPEECH)] * 4
+
+
+def test_the_distilled_lora_reaches_the_model(server, host):
+    prompt = template(host, "few_steps")
+    off = latents(server, prompt, LoraLoaderModelOnly={"strength_model": 0.0})
+    assert (latents(server, prompt) - off).abs().max() > 1e-3
+    assert "lora key not loaded" not in server.log.read_text(encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------------------- the README
