@@ -208,7 +208,7 @@ def preparation(host: Host) -> Iterator[Step]:
                lambda: execute([PYTHON, "-m", "pip", "install", *(part for file in lists for part in ("-r", file))]))
     maker, models = ROOT / "demo/make_models.py", BASE / "models"
     yield Step("Making the demo's small random models", "15 s", models / "demo_stamp",
-               digest(maker, host.version or str(host.folder)), models / "vae/demo_random_wan_vae.safetensors",
+               digest(maker, host.version or str(host.folder)), models / "vae/wan_2.1_vae.safetensors",
                lambda: execute(host.command(maker, models), env=host.environment()))
 
 

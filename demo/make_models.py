@@ -23,6 +23,9 @@ DIM = 128
 LAYERS = 2
 AUDIO_DIM = 768
 ADAPTER_DIM = 64
+STAND_IN = "fantasytalking demo stand-in"
+"""What the metadata of a file without weights says, in the place of an encoder that can't be made small; `stand_ins`
+knows it."""
 
 
 def random_tensor(shape: torch.Size | tuple[int, ...], fan_in: int, generator: torch.Generator) -> torch.Tensor:
@@ -126,19 +129,38 @@ def save_wav2vec2(folder: Path) -> None:
     Wav2Vec2FeatureExtractor(do_normalize=True, sampling_rate=16000).save_pretrained(folder)
 
 
+def published(weights: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """An adapter's weights in the nested layout of the published checkpoint."""
+    nested = {"proj_model": {}, "audio_processor": {}}
+    for name, value in weights.items():
+        part, _, rest = name.partition(".")
+        if part == "proj_model":
+            nested[part][rest] = value
+        else:
+            nested["audio_processor"][name.replace("cross_attn.", "cross_attn.processor.")] = value
+    return nested
+
+
 def main(models: Path) -> None:
-    files = {"diffusion_models/demo_random_wan_i2v.safetensors": wan_i2v(),
-             "vae/demo_random_wan_vae.safetensors": wan_vae(),
-             "fantasytalking/demo_random_adapter.safetensors": adapter(),
-             "fantasytalking/demo_random_trained_adapter.safetensors": trained_adapter(),
-             "loras/demo_random_lora.safetensors": lora(),
-             "upscale_models/demo_random_upscaler.safetensors": upscaler()}
+    """Every file under the name that the templates ask for, so that these run as they are."""
+    files = {"diffusion_models/wan2.1_i2v_480p_14B_fp16.safetensors": wan_i2v(),
+             "vae/wan_2.1_vae.safetensors": wan_vae(),
+             "fantasytalking/fantasytalking_model.ckpt": published(adapter()),
+             "fantasytalking/fantasytalking_trained.safetensors": trained_adapter(),
+             "loras/Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors": lora(),
+             "upscale_models/RealESRGAN_x2.pth": upscaler(),
+             "text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors": {},
+             "clip_vision/clip_vision_h.safetensors": {}}
     with suppress(ImportError):
-        files["frame_interpolation/demo_random_interpolator.safetensors"] = interpolator()
+        files["frame_interpolation/rife_v4.26.safetensors"] = interpolator()
     for name, weights in files.items():
-        (models / name).parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, models / name)
-    save_wav2vec2(models / "wav2vec2/demo_random_wav2vec2")
+        path = models / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":
+            save_file(weights, path, None if weights else {"format": STAND_IN})
+        else:
+            torch.save(weights, path)
+    save_wav2vec2(models / "wav2vec2/wav2vec2-base-960h")
 
 
 if __name__ == "__main__":

@@ -23,44 +23,24 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "workflows/fantasytalking_basic.json"
 RESULT = ROOT / "output/demo.mp4"
 
-STAND_INS = {"CLIPLoader": "FantasyTalkingDemoCLIPLoader", "CLIPVisionLoader": "FantasyTalkingDemoCLIPVisionLoader"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "LoadImage": {"image": "portrait.jpg"},
     "LoadAudio": {"audio": "speech.wav"},
-    "FantasyTalkingDiTLoader": {"dit_name": "demo_random_wan_i2v.safetensors", "weight_dtype": "default",
-                                "adapter_name": "demo_random_adapter.safetensors"},
-    "UNETLoader": {"unet_name": "demo_random_wan_i2v.safetensors", "weight_dtype": "default"},
-    "FantasyTalkingAdapterLoader": {"adapter_name": "demo_random_adapter.safetensors"},
-    "FantasyTalkingWav2VecLoader": {"model_name": "demo_random_wav2vec2"},
-    "VAELoader": {"vae_name": "demo_random_wan_vae.safetensors"},
-    "LoraLoaderModelOnly": {"lora_name": "demo_random_lora.safetensors"},
-    "UpscaleModelLoader": {"model_name": "demo_random_upscaler.safetensors"},
-    "FrameInterpolationModelLoader": {"model_name": "demo_random_interpolator.safetensors"},
     "WanContextWindowsManual": {"context_length": 33},  # several windows also in the 3.5 s of the demo's speech
     "ImageScaleToMaxDimension": {"largest_size": 128},
     "FantasyTalkingSampler": {"steps": 4},
     "SaveVideo": {"filename_prefix": "demo"},
 }
-WITH_MOTION = {"FantasyTalkingAdapterLoader": {"adapter_name": "demo_random_trained_adapter.safetensors"}}
-"""In place of these settings where the motion is set: the other adapter has no weights for it."""
 
 
 class DemoError(RuntimeError):
     """The host refused the graph or a node failed; the message says which and why."""
 
 
-def with_demo_models(prompt: dict[str, Any]) -> dict[str, Any]:
-    """The same graph with the demo's inputs, models and size, and stand-ins for the two large encoders."""
-    moves = any(node["class_type"] == "FantasyTalkingMotionIntensity" for node in prompt.values())
-    settings = {**SETTINGS, **(WITH_MOTION if moves else {})}
-    changed = {}
-    for key, node in prompt.items():
-        kind = node["class_type"]
-        if kind in STAND_INS:
-            changed[key] = {**node, "class_type": STAND_INS[kind], "inputs": {}}
-        else:
-            changed[key] = {**node, "inputs": {**node["inputs"], **settings.get(kind, {})}}
-    return changed
+def in_demo_size(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The same graph with the demo's inputs, small and in a few steps."""
+    return {key: {**node, "inputs": {**node["inputs"], **SETTINGS.get(node["class_type"], {})}}
+            for key, node in prompt.items()}
 
 
 async def run_prompt(address: str, prompt: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +119,7 @@ async def demo() -> None:
     with ComfyUI(log) as host:
         async with aiohttp.ClientSession(host.address) as session, session.get("/object_info") as response:
             object_info = await response.json()
-        prompt = with_demo_models(to_api(json.loads(WORKFLOW.read_text(encoding="utf-8")), object_info))
+        prompt = in_demo_size(to_api(json.loads(WORKFLOW.read_text(encoding="utf-8")), object_info))
         print(f"Running {WORKFLOW.relative_to(ROOT)} ...", flush=True)
         outputs = await run_prompt(host.address, prompt)
     RESULT.parent.mkdir(exist_ok=True)

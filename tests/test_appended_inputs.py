@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from conftest import link
 from host import ComfyUI, base_directory
-from run import describe, run_prompt, saved_video, with_demo_models
-from support.appended_inputs import NAME, VALUE
+from run import describe, in_demo_size, run_prompt, saved_video
 from workflow import to_api
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+NAME, VALUE = "appended", 0.25
+"""The first new input and its default, as support/appended_inputs has them. That package is the server's to import: it
+imports the host, which must not be imported before the tests have told it where its folders are."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_the_basic_workflow_runs(later, form):
     """Of the API's form, the nodes of now say which inputs there are."""
     running, info = later
     workflow = json.loads((ROOT / "workflows" / "fantasytalking_basic.json").read_text(encoding="utf-8"))
-    prompt = with_demo_models(to_api(workflow, info if form.startswith("as the page") else before(info)))
+    prompt = in_demo_size(to_api(workflow, info if form.startswith("as the page") else before(info)))
     for node in prompt.values():
         if node["class_type"] == "FantasyTalkingSampler":
             node["inputs"]["steps"] = 1

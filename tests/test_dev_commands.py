@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAKE_MODELS = """
 import sys
 from pathlib import Path
-vae = Path(sys.argv[1], "vae/demo_random_wan_vae.safetensors")
+vae = Path(sys.argv[1], "vae/wan_2.1_vae.safetensors")
 vae.parent.mkdir(parents=True, exist_ok=True)
 vae.write_text("small")
 """

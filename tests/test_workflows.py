@@ -10,7 +10,7 @@ import pytest
 import torch
 from host import ComfyUI, base_directory
 from PIL import Image
-from run import DemoError, describe, run_prompt, saved_video, with_demo_models
+from run import DemoError, describe, in_demo_size, run_prompt, saved_video
 from safetensors.torch import load_file
 from workflow import NOTES, to_api
 
@@ -102,7 +102,7 @@ def test_the_workflows_of_the_readme_are_there():
 
 def video_of(server, prompt: dict, **changes: dict) -> str:
     """Size, frames and length of the sound of what a graph saves in two steps with the demo's models."""
-    prompt = with_demo_models(json.loads(json.dumps(prompt)))
+    prompt = in_demo_size(json.loads(json.dumps(prompt)))
     for kind, inputs in {"FantasyTalkingSampler": {"steps": 2}, **changes}.items():
         node_of(prompt, kind).update(inputs)
     return describe(saved_video(asyncio.run(run_prompt(server.address, prompt))))
@@ -203,7 +203,7 @@ def node_of(prompt: dict, kind: str) -> dict:
 
 def latents(server, prompt: dict, **changes: dict) -> torch.Tensor:
     """Of a short run with other inputs in some nodes; None unwires one."""
-    prompt = with_demo_models(json.loads(json.dumps(prompt)))
+    prompt = in_demo_size(json.loads(json.dumps(prompt)))
     (sampler,) = (key for key, node in prompt.items() if node["class_type"] == "FantasyTalkingSampler")
     prompt = {key: node for key, node in prompt.items() if node["class_type"] not in ("SaveVideo", "PreviewImage")}
     short = {"FantasyTalkingEncodeSpeech": {"length": 9}, "FantasyTalkingSampler": {"steps": 2}}
@@ -245,7 +245,7 @@ def test_the_sliders_on_the_page_change_the_video(server, motion_prompt, name):
 
 
 def test_an_adapter_without_motion_is_refused_before_sampling(server, motion_prompt):
-    published = {"adapter_name": "demo_random_adapter.safetensors"}
+    published = {"adapter_name": "fantasytalking_model.ckpt"}
     with pytest.raises(DemoError, match="has no motion weights.*trained with motion"):
         latents(server, motion_prompt, FantasyTalkingAdapterLoader=published)
 

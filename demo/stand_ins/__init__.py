@@ -1,13 +1,22 @@
-"""Demo only: small stand-ins for the loaders of UMT5-XXL and CLIP ViT-H, which can not be made small.
+"""Demo only: small stand-ins for UMT5-XXL and CLIP ViT-H, which can not be made small.
 
-What they load has no weights; the host's own CLIPTextEncode and CLIPVisionEncode run on it.
+The demo's files of these names hold no weights; the host's loaders give a stand-in for them, and its own CLIPTextEncode
+and CLIPVisionEncode run on it.
 """
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import comfy.clip_model
 import comfy.clip_vision
+import folder_paths
+import nodes
 import torch
 from comfy_api.latest import ComfyExtension, io
+from safetensors import safe_open
+
+STAND_IN = "fantasytalking demo stand-in"
+"""The format that such a file's metadata names."""
 
 TEXT_LENGTH, TEXT_DIM = 512, 4096
 PATCH, PATCHES, IMAGE_DIM = 14, 16, 1280
@@ -43,44 +52,32 @@ class StandInImageEncoder:
         return output
 
 
-class DemoCLIPLoader(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="FantasyTalkingDemoCLIPLoader",
-            display_name="Load CLIP (demo stand-in)",
-            category="FantasyTalking/demo",
-            description="Stands in for CLIPLoader with UMT5-XXL where only the pipeline is to be shown.",
-            inputs=[],
-            outputs=[io.Clip.Output()],
-        )
-
-    @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(StandInTextEncoder())
+def is_stand_in(path: str) -> bool:
+    """Whether the file is one of the demo's, without weights."""
+    if not path.endswith(".safetensors"):
+        return False
+    with safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get("format") == STAND_IN
 
 
-class DemoCLIPVisionLoader(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="FantasyTalkingDemoCLIPVisionLoader",
-            display_name="Load CLIP Vision (demo stand-in)",
-            category="FantasyTalking/demo",
-            description="Stands in for CLIPVisionLoader with CLIP ViT-H where only the pipeline is to be shown.",
-            inputs=[],
-            outputs=[io.ClipVision.Output()],
-        )
+def standing_in(loader: type, folder: str, stand_in: Callable[[], Any]) -> None:
+    """Let a loader of the host give a stand-in for such a file; all others it loads as ever."""
+    load = loader.load_clip
 
-    @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(StandInImageEncoder())
+    def load_clip(self, clip_name: str, *args: Any, **kwargs: Any) -> tuple:
+        if is_stand_in(folder_paths.get_full_path_or_raise(folder, clip_name)):
+            return (stand_in(),)
+        return load(self, clip_name, *args, **kwargs)
+
+    loader.load_clip = load_clip
 
 
 class DemoExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [DemoCLIPLoader, DemoCLIPVisionLoader]
+        return []
 
 
 async def comfy_entrypoint() -> DemoExtension:
+    standing_in(nodes.CLIPLoader, "text_encoders", StandInTextEncoder)
+    standing_in(nodes.CLIPVisionLoader, "clip_vision", StandInImageEncoder)
     return DemoExtension()
