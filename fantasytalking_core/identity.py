@@ -54,17 +54,32 @@ Identity = FaceEmbedding | FaceTokens
 
 
 @dataclass(frozen=True)
-class IdentityWidths:
-    """Sizes of the identity branch.
+class IdentitySizes:
+    """Sizes of the identity branch that can be chosen.
 
     Attributes:
-        embedding: width of the face embedding.
         queries: learned queries, and so identity tokens.
         resampler: width inside of the resampler.
         depth: its layers.
         heads: its attention heads.
         inner: width of all its heads together.
         projected: width of an identity token.
+    """
+
+    queries: int = 16
+    resampler: int = 1280
+    depth: int = 4
+    heads: int = 20
+    inner: int = 1280
+    projected: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityWidths(IdentitySizes):
+    """All sizes of the identity branch.
+
+    Attributes:
+        embedding: width of the face embedding.
         model: width of the DiT (Wan2.1 14B: 5120).
         blocks: DiT blocks (Wan2.1 14B: 40).
     """
@@ -72,12 +87,6 @@ class IdentityWidths:
     model: int
     blocks: int
     embedding: int = 512
-    queries: int = 16
-    resampler: int = 1280
-    depth: int = 4
-    heads: int = 20
-    inner: int = 1280
-    projected: int = 2048
 
 
 class ResamplerAttention(nn.Module):

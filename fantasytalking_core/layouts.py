@@ -92,7 +92,9 @@ def identity_widths(weights: Weights, metadata: Mapping[str, str], audio: AudioW
             f"'{name}' does not agree with itself: {audio.blocks} blocks hear speech and {blocks} see the face. "
             "Convert or export the file again."
         )
-    return IdentityWidths(audio.model, blocks, embedding, queries, resampler, depth, int(heads), inner, projected)
+    return IdentityWidths(
+        queries, resampler, depth, int(heads), inner, projected, model=audio.model, blocks=blocks, embedding=embedding
+    )
 
 
 def motion_widths(weights: Weights, audio: AudioWidths, name: str) -> MotionWidths | None:

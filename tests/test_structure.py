@@ -48,3 +48,12 @@ def test_a_source_file_neither_prints_nor_evaluates_text_and_its_public_parts_ar
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not called & {"print", "eval", "exec", "compile", "__import__"}
     assert ast.get_docstring(tree), "the file says what it is about"
+
+
+@pytest.mark.parametrize("file", [file for file in SOURCES if CORE in file.parents and "host" not in file.parts], ids=lambda file: file.name)
+def test_the_host_is_imported_in_one_folder_only(file):
+    """Also not inside of functions."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    imported = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    imported += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    assert not {name.split(".")[0] for name in imported} & HOST_MODULES

@@ -36,30 +36,6 @@ def arrange(host: Path) -> None:
     sys.path[:] = [str(host), *others, str(ROOT)]
 
 
-def start_host(base: str | None) -> None:
-    """What the host's main.py does before it loads models, and this pack's folders.
-
-    Args:
-        base: the folder that holds models, if it is not the host's own.
-    """
-    import comfy.cli_args
-    import torch
-
-    if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        comfy.cli_args.args.cpu = True
-    if base:
-        comfy.cli_args.args.base_directory = base
-    import utils.extra_config  # before what may import another `utils`
-    import folder_paths
-
-    paths = Path(folder_paths.__file__).with_name("extra_model_paths.yaml")
-    if paths.is_file():
-        utils.extra_config.load_extra_path_config(str(paths))
-    from fantasytalking_core.host import folders
-
-    folders.register()
-
-
 def command(name: str) -> ModuleType:
     return importlib.import_module(f"fantasytalking_core.training.{'command' if name == 'run' else name}")
 
@@ -83,6 +59,8 @@ def main(arguments: list[str]) -> int:
     arrange(host)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if name != "export":
+        from fantasytalking_core.host.start import start_host
+
         start_host(os.environ.get("FANTASYTALKING_BASE"))
     return command(name).main(rest)
 

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from ..errors import FantasyTalkingError
+from ..identity import IdentitySizes
 from ..schedule import SHIFT
 
 ETA = 0.2
@@ -52,18 +53,6 @@ class Drop:
 class AudioSizes:
     """See `audio.AudioWidths`; the other widths are the DiT's and the cache's."""
 
-    projected: int = 2048
-
-
-@dataclass(frozen=True)
-class IdentitySizes:
-    """See `identity.IdentityWidths`."""
-
-    queries: int = 16
-    resampler: int = 1280
-    depth: int = 4
-    heads: int = 20
-    inner: int = 1280
     projected: int = 2048
 
 

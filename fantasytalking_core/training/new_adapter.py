@@ -25,9 +25,10 @@ def new_adapter(config: Config, model: int, blocks: int, audio: int, face: int, 
         FantasyTalkingError: an `init` for another DiT, or with a part that is not among `parts`.
     """
     file = None if config.init is None else read_adapter(config.init)
+    face_widths = IdentityWidths(**vars(config.identity), model=model, blocks=blocks, embedding=face)
     sizes: dict[str, Any] = {
         "audio": AudioWidths(audio, config.audio.projected, model, blocks),
-        "identity": IdentityWidths(model, blocks, face, **vars(config.identity)) if "identity" in config.parts else None,
+        "identity": face_widths if "identity" in config.parts else None,
         "motion": MotionWidths(model, config.motion.hidden) if "motion" in config.parts else None,
     }
     if file is not None:

@@ -53,7 +53,7 @@ def sharded_gradients(folder: Path, output: Path) -> dict[str, torch.Tensor]:
 
 def main(host: Path, pack: Path, folder: Path, output: Path) -> None:
     sys.path[:] = [str(host), *(path for path in sys.path if path != str(pack)), str(pack), str(pack / "tests")]
-    from fantasytalking_core.training.__main__ import start_host
+    from fantasytalking_core.host.start import start_host
 
     start_host(None)
     found = train(folder, output, batch_size=1)

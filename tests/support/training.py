@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import torch
+from fantasytalking_core.identity import IdentitySizes
 from fantasytalking_core.motion import MotionRanges
 from fantasytalking_core.training import cache
 from fantasytalking_core.training.config import (
     AudioSizes,
     Config,
     Drop,
-    IdentitySizes,
     MotionSizes,
     Stage,
 )
