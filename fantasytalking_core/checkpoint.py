@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from .audio import AudioWidths
 from .errors import FantasyTalkingError
+from .files import complete
 from .identity import IdentityWidths
 from .layouts import (
     PARTS,
@@ -171,14 +172,11 @@ def save_adapter(path: str | Path, weights: Weights, metadata: Mapping[str, str]
     path = Path(path)
     weights = {key: value.contiguous() for key, value in weights.items()}
     about = {**(metadata or {}), "format": FORMAT, "version": VERSION, "parts": json.dumps(parts_of(weights))}
-    partial = path.with_name(path.name + ".part")
     try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        save_file(weights, partial, metadata=about)
-        partial.chmod(mode)  # safetensors makes files that only their owner may read
-        partial.replace(path)
+        with complete(path) as partial:
+            partial.touch()
+            mode = partial.stat().st_mode
+            save_file(weights, partial, metadata=about)
+            partial.chmod(mode)  # safetensors makes files that only their owner may read
     except (OSError, SafetensorError) as error:
         raise FantasyTalkingError(f"'{path}' can't be written: {error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The one exception type for wrong input."""
+"""The one exception type for wrong input, and what it quotes of other libraries' errors."""
 
 
 class FantasyTalkingError(ValueError):
@@ -7,3 +7,7 @@ class FantasyTalkingError(ValueError):
 
 # The host shows an error as module and name, and a pack's module is named by the folder that it lies in.
 FantasyTalkingError.__module__ = "fantasytalking"
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from .errors import FantasyTalkingError
+from .errors import FantasyTalkingError, first_line
 from .face_alignment import SIZE
 from .identity import FaceEmbedding
-from .wav2vec import first_line
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .errors import FantasyTalkingError
+from .errors import FantasyTalkingError, first_line
 from .waveform import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -93,10 +93,6 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @dataclass(frozen=True)

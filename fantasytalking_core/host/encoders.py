@@ -18,10 +18,10 @@ import torch
 from comfy.ldm.wan.vae import WanVAE
 
 from .. import face_alignment
-from ..errors import FantasyTalkingError
+from ..errors import FantasyTalkingError, first_line
 from ..face_encoder import embed, read_face_encoder
 from ..training.encoders import PARTS, SIDE_FILE, Encoders
-from ..wav2vec import first_line, is_wav2vec2_folder
+from ..wav2vec import is_wav2vec2_folder
 from . import folders
 from .loading import load_wav2vec
 

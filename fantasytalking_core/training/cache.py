@@ -4,7 +4,6 @@ Everything that the frozen encoders make is computed once, here, so that trainin
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import FantasyTalkingError
+from ..files import complete
 from ..motion import MotionRanges
 
 INDEX, NULL = "index.json", "null.safetensors"
@@ -128,15 +128,11 @@ def load_null_text(folder: Path) -> torch.Tensor:
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """A safetensors file that appears complete or not at all. Raises OSError."""
-    partial = path.with_name(path.name + ".part")
-    try:
+    with complete(path) as partial:
         try:
             save_file({key: value.contiguous() for key, value in tensors.items()}, partial)
         except SafetensorError as error:  # also where the disk is full
             raise OSError(str(error)) from error
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path, needed: set[str]) -> dict[str, torch.Tensor]:
@@ -152,9 +148,5 @@ def read_tensors(path: Path, needed: set[str]) -> dict[str, torch.Tensor]:
 
 def write_text(path: Path, text: str) -> None:
     """A text file that appears complete or not at all."""
-    partial = path.with_name(path.name + ".part")
-    try:
+    with complete(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
