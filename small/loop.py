@@ -1,0 +1,111 @@
+"""The training loop of every network of the family but the adapter, which the pack's own trainer makes."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from fantasytalking_core.files import complete
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .muon import Muon
+
+Loss = Callable[[int], torch.Tensor]
+"""The loss of a step, from 0 on. It draws all its randomness from the step's number, so that a run can go on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rates rise linearly, then fall as a cosine to a hundredth; what is kept are averaged weights.
+
+    Attributes:
+        steps: of the optimizer.
+        rate: the highest learning rate of AdamW.
+        muon: that of Muon, which then trains all matrices and kernels, and AdamW only the rest; None: AdamW trains all.
+        average: decay of the exponential moving average of the weights, per step.
+        checkpoint_every: steps.
+    """
+
+    steps: int
+    rate: float
+    muon: float | None = None
+    warmup: int = 100
+    average: float = 0.998
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    checkpoint_every: int = 250
+
+    def share_at(self, step: int) -> float:
+        """Of the highest learning rates."""
+        rising = min(1.0, (step + 1) / max(self.warmup, 1))
+        falling = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return rising * (0.01 + 0.99 * falling)
+
+
+def fit(module: nn.Module, loss: Loss, plan: Plan, checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Train `module` in place. Returns its averaged weights.
+
+    Args:
+        checkpoint: the file from which the training goes on, and which it writes; of another plan, it is not used.
+    """
+    parameters = [value for value in module.parameters() if value.requires_grad]
+    optimizers = _optimizers(parameters, plan)
+    averaged = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(plan.average), use_buffers=True)
+    first = _go_on(checkpoint, plan, module, averaged, optimizers)
+    started, total = time.monotonic(), 0.0
+    for step in range(first, plan.steps):
+        for optimizer, rate in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * plan.share_at(step)
+        found = loss(step)
+        found.backward()
+        nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm)
+        for optimizer, _ in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        averaged.update_parameters(module)
+        total += found.item()
+        done = step + 1
+        if done % plan.checkpoint_every == 0 or done == plan.steps:
+            count = (done - first - 1) % plan.checkpoint_every + 1
+            speed = (time.monotonic() - started) / (done - first)
+            logging.info("%s: step %d of %d, loss %.4f, %.2f s per step", checkpoint.stem, done, plan.steps, total / count, speed)
+            total = 0.0
+            state = {
+                "plan": asdict(plan), "step": done, "module": module.state_dict(), "averaged": averaged.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer, _ in optimizers],
+            }
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            with complete(checkpoint) as partial:
+                torch.save(state, partial)
+    return {name: value.detach().clone() for name, value in averaged.module.state_dict().items()}
+
+
+def _optimizers(parameters: list[nn.Parameter], plan: Plan) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Optimizers with their highest rates."""
+    matrices = [value for value in parameters if plan.muon is not None and value.ndim > 1 and min(value.flatten(1).shape) > 1]
+    others = [value for value in parameters if not any(value is matrix for matrix in matrices)]
+    found = [(torch.optim.AdamW(others, plan.rate, weight_decay=plan.weight_decay), plan.rate)]
+    if matrices:
+        found.append((Muon(matrices, plan.muon, weight_decay=plan.weight_decay), plan.muon))
+    return found
+
+
+def _go_on(
+    checkpoint: Path, plan: Plan, module: nn.Module, averaged: nn.Module, optimizers: list[tuple[torch.optim.Optimizer, float]]
+) -> int:
+    if not checkpoint.is_file():
+        return 0
+    state = torch.load(checkpoint, weights_only=True)
+    if state["plan"] != asdict(plan):
+        return 0
+    module.load_state_dict(state["module"])
+    averaged.load_state_dict(state["averaged"])
+    for (optimizer, _), found in zip(optimizers, state["optimizers"]):
+        optimizer.load_state_dict(found)
+    logging.info("%s: going on from step %d", checkpoint.stem, state["step"])
+    return state["step"]
