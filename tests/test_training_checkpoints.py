@@ -180,6 +180,15 @@ def test_the_same_samples_per_step_may_be_shared_out_anew(unbroken):
     one.check_same_run(other, Path("run"))
 
 
+def test_a_checkpoint_from_before_there_was_a_setting_has_its_default(unbroken):
+    now = checkpoints.State.of(unbroken[0], 6, processes=1, cache="c")
+    before = replace(now, config={name: value for name, value in now.config.items() if name != "text_rows"})
+    now.check_same_run(before, Path("run"))
+    other = checkpoints.State.of(replace(unbroken[0], text_rows=8), 6, processes=1, cache="c")
+    with pytest.raises(FantasyTalkingError, match="text_rows was 512, is 8"):
+        before.check_same_run(other, Path("run"))
+
+
 def test_accumulated_batches_give_the_losses_of_one(settings, unbroken):
     found = training.train(replace(settings, batch_size=1, accumulation=2))
     assert losses(found) == pytest.approx(losses(unbroken[1]), rel=1e-5)

@@ -25,7 +25,7 @@ def test_what_is_left_out_is_as_in_the_paper(tmp_path):
     config = read(tmp_path, NEEDED)
     assert config.stages == (Stage("clip", 80_000), Stage("frame", 20_000))
     assert (config.learning_rate, config.eta, config.shift, config.drop) == (1e-4, 0.2, 5.0, Drop(0.1, 0.1, 0.1))
-    assert config.parts == ("audio", "identity", "motion") and config.dtype == "bf16"
+    assert config.parts == ("audio", "identity", "motion") and config.dtype == "bf16" and config.text_rows == 512
 
 
 def test_everything_can_be_set(tmp_path):
@@ -54,6 +54,7 @@ def test_relative_paths_begin_at_the_files_folder_and_names_stay_names(tmp_path)
         ("stages: []", "stages is 'empty', expected one stage at least."),
         ("batch_size: two", "batch_size is 'two', expected a whole number."),
         ("batch_size: 0", "batch_size is 0, expected 1 or more."),
+        ("text_rows: 0", "text_rows is 0, expected 1 or more."),
         ("batch_size: true", "batch_size is True, expected a whole number."),
         ("learning_rate: fast", "learning_rate is 'fast', expected a number."),
         ("eta: 2", "eta is 2.0, expected a probability from 0 to 1."),

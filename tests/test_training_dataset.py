@@ -70,6 +70,13 @@ def test_a_sample_is_as_it_was_cached(config):
     assert torch.allclose(row.motion, torch.tensor([[0.5, 0.5]]))  # 0.0005 of 0 … 0.001, 0.01 of 0 … 0.02
 
 
+def test_prompts_are_padded_to_as_many_rows_as_are_set_and_longer_ones_stay_whole(config):
+    rows = of(config, text_rows=8)[2].text
+    assert rows.shape == (1, 8, 32) and rows[0, :5].any(1).all() and not rows[0, 5:].any()
+    mixed = [of(config, text_rows=3)[2], of(config, text_rows=3, drop=Drop(0.0, 0.0, 1.0))[2]]
+    assert [row.text.shape[1] for row in mixed] == [5, 3] and collate(mixed).text.shape == (2, 5, 32)
+
+
 def test_without_its_image_a_sample_shows_nothing_of_it(config):
     row = of(config, drop=Drop(1.0, 0.0, 0.0))[2]
     assert not row.image.any() and not row.clip.any() and row.shown.item() == 0

@@ -13,7 +13,6 @@ import torch
 from comfy_api.latest import InputImpl, Types
 from comfy_extras import nodes_custom_sampler
 from safetensors.torch import save_file
-from torch.nn.functional import pad
 
 from ..checkpoint import save_adapter
 from ..guidance import Guidance
@@ -23,7 +22,7 @@ from ..schedule import sigmas
 from ..speech import Speech
 from ..training.cache import Sample
 from ..training.config import Config, Level
-from ..training.dataset import TEXT_ROWS, Dataset
+from ..training.dataset import Dataset, padded
 from .conditioning import Conditioning, entries_of, entries_of_face, entries_of_motion, with_entries
 from .guider import FantasyTalkingGuider
 from .loading import load_adapter
@@ -88,8 +87,7 @@ def conditioning(
         entries |= entries_of_motion(Motion(*dataset.coefficients(sample).tolist()))
 
     def with_text(text: torch.Tensor) -> Conditioning:
-        rows = pad(text.float(), (0, 0, 0, max(TEXT_ROWS - text.shape[0], 0)))
-        return with_entries([[rows[None], dict(about)]], entries)
+        return with_entries([[padded(text, dataset.config.text_rows)[None], dict(about)]], entries)
 
     speech = Speech(sample.speech.float(), dataset.index.frames, dataset.index.fps)
     positive = with_entries(with_text(sample.text), entries_of(speech, clip_level=level == "clip"))

@@ -28,6 +28,7 @@ VERSION = 1
 _NAME = re.compile(r"step_(\d{8,})")
 DECIDING = (
     "dtype", "parts", "learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "shift", "drop", "eta", "seed",
+    "text_rows",
 )
 """Settings without which the run would be another one. Those of batches and stages are compared by what they come to."""
 
@@ -83,7 +84,8 @@ class State:
 
 
 def _deciding(state: State, step: int) -> dict[str, Any]:
-    return {name: state.config[name] for name in DECIDING} | {
+    settings = {name: state.config[name] if name in state.config else getattr(Config, name) for name in DECIDING}
+    return settings | {  # a run from before there was such a setting has its default
         "samples per step": state.samples_per_step,
         "the cache": state.cache,
         "model": Path(state.config["model"]).name,

@@ -21,6 +21,8 @@ ETA = 0.2
 """η (Eq. 3): the share of stage-2 samples whose loss is that of the whole picture."""
 DROP = 0.1
 """Probability with which reference image, speech and prompt are each left out (§4.1)."""
+TEXT_ROWS = 512
+"""Rows that a prompt is padded to with zeros, as by the release and by the host's text encoder for Wan."""
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 Level = Literal["clip", "frame"]
@@ -79,6 +81,7 @@ class Config:
         batch_size: samples per process and backward pass; `accumulation`: backward passes per step.
         learning_rate, warmup_steps, weight_decay: of AdamW; the rate rises linearly, then stays.
         max_grad_norm: to which gradients are clipped.
+        text_rows: that prompts are padded to with zeros, as the model's text encoder does; longer ones stay as they are.
         shift: of the training sigmas towards noise.
         eta: η (Eq. 3).
         seed: of the weights, the order and every draw.
@@ -106,6 +109,7 @@ class Config:
     warmup_steps: int = 1000
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
+    text_rows: int = TEXT_ROWS
     shift: float = SHIFT
     drop: Drop = field(default_factory=Drop)
     eta: float = ETA
@@ -122,7 +126,7 @@ class Config:
 
     def __post_init__(self) -> None:
         at_least = {
-            1: ("batch_size", "accumulation", "checkpoint_every", "keep", "sample_steps", "log_every"),
+            1: ("batch_size", "accumulation", "checkpoint_every", "keep", "sample_steps", "log_every", "text_rows"),
             0: ("warmup_steps", "workers", "sample_every", "sample_index", "seed", "weight_decay"),
         }
         for low, names in at_least.items():

@@ -19,9 +19,6 @@ from .cache import Index, Sample, load_null_text
 from .config import Config
 from .objective import draw, generator
 
-TEXT_ROWS = 512
-"""Rows that a prompt is padded to with zeros, as by the release and by the host's text encoder."""
-
 
 class Batch(NamedTuple):
     """What one backward pass reads.
@@ -33,7 +30,7 @@ class Batch(NamedTuple):
         image: `[B, 16, T, h, w]`, zero where it is dropped.
         clip: `[B, 257, 1280]`, zero where the image is dropped.
         shown: `[B]`, 0 where the image is dropped, else 1.
-        text: `[B, 512, text]`.
+        text: `[B, rows, text]`.
         speech: `[B, L, audio]`, shorter ones padded at the end.
         lengths: int64 `[B]`, tokens of each speech.
         windows: int64 `[B, T, l′]`.
@@ -63,6 +60,11 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(each.to(device, non_blocking=True) for each in self))
+
+
+def padded(text: torch.Tensor, rows: int) -> torch.Tensor:
+    """A prompt `[L, text]` in float32, with zeros after it up to `rows`; one that is longer stays as it is."""
+    return pad(text.float(), (0, 0, 0, max(rows - text.shape[0], 0)))
 
 
 class Dataset:
@@ -129,7 +131,7 @@ class Dataset:
             image=sample.image.float() * shown,
             clip=sample.clip.float() * shown,
             shown=torch.tensor(float(shown)),
-            text=pad(text.float(), (0, 0, 0, max(TEXT_ROWS - text.shape[0], 0))),
+            text=padded(text, self.config.text_rows),
             speech=sample.speech.float(),
             lengths=torch.tensor(sample.speech.shape[0]),
             windows=window_map(sample.speech.shape[0], self.index.frames),
@@ -143,11 +145,11 @@ class Dataset:
 
 
 def collate(rows: list[Batch]) -> Batch:
-    """Batches of one to one batch; speech of fewer tokens is padded, as are its windows."""
+    """Batches of one to one batch; speech of fewer tokens is padded, as are its windows and prompts of fewer rows."""
 
     def together(name: str) -> torch.Tensor:
         tensors = [getattr(row, name) for row in rows]
-        if name == "speech":
+        if name in ("speech", "text"):
             longest = max(each.shape[1] for each in tensors)
             tensors = [pad(each, (0, 0, 0, longest - each.shape[1])) for each in tensors]
         if name == "windows":
