@@ -4,6 +4,8 @@
     python dev.py test [PYTEST ARG ...]   every test, or what the arguments select
     python dev.py serve                   ComfyUI with this pack and the demo's models on http://127.0.0.1:8188
     python dev.py train CONFIG.yaml       train the adapter; also: train prepare ..., train export ... (docs/training.md)
+    python dev.py train small             make the small models that the demo runs on anew: hours, and needs espeak-ng
+    python dev.py evaluate small          measure them, for docs/evidence.md
     python dev.py run FILE [ARG ...]      a Python file inside that environment
 
 COMFYUI_PATH     your own ComfyUI folder, used in place and never written to
@@ -206,10 +208,11 @@ def preparation(host: Host) -> Iterator[Step]:
     yield Step("Installing the Python packages into .venv", "1 to 10 minutes, about 5 GB", VENV / "stamps/packages",
                digest(*lists), PYTHON,
                lambda: execute([PYTHON, "-m", "pip", "install", *(part for file in lists for part in ("-r", file))]))
-    maker, models = ROOT / "demo/make_models.py", BASE / "models"
-    yield Step("Making the demo's small random models", "15 s", models / "demo_stamp",
-               digest(maker, host.version or str(host.folder)), models / "vae/wan_2.1_vae.safetensors",
-               lambda: execute(host.command(maker, models), env=host.environment()))
+    installer, models = ROOT / "demo/install_models.py", BASE / "models"
+    trained = sorted(file for file in (ROOT / "small/models").rglob("*") if file.is_file())
+    yield Step("Installing the demo's small models", "15 s", models / "demo_stamp",
+               digest(installer, *trained, host.version or str(host.folder)), models / "vae/wan_2.1_vae.safetensors",
+               lambda: execute(host.command(installer, models), env=host.environment()))
 
 
 def arrange_base() -> None:
@@ -221,8 +224,8 @@ def arrange_base() -> None:
     settings = BASE / "user/default/comfy.settings.json"
     if not settings.exists():
         settings.write_text('{"Comfy.TutorialCompleted": true}')  # or a dialog covers the graph
-    for name in ("portrait.jpg", "speech.wav"):
-        data, copy = (ROOT / "demo" / name).read_bytes(), BASE / "input" / name
+    for source in (*sorted((ROOT / "demo").glob("portrait.*")), ROOT / "demo/speech.wav"):
+        data, copy = source.read_bytes(), BASE / "input" / source.name
         if not copy.is_file() or copy.read_bytes() != data:
             copy.write_bytes(data)
 
@@ -276,6 +279,10 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
         if not (arguments and Path(arguments[0]).is_file()):
             raise Failure(f"run takes a Python file, but got {arguments[0] if arguments else 'none'}.")
         return host.command(*arguments)
+    if name == "evaluate" and arguments[:1] != ["small"]:
+        raise Failure(f"evaluate takes small, but got {arguments[0] if arguments else 'nothing'}.")
+    if name in ("train", "evaluate") and arguments[:1] == ["small"]:
+        return host.command(ROOT / "small/__main__.py", name, *arguments[1:])
     if name == "train":
         return host.command(ROOT / "fantasytalking_core/training/__main__.py", *arguments)
     if name == "test":
@@ -294,7 +301,7 @@ def main(arguments: list[str]) -> None:
         return launch(*rest)
     if name in ("help", "-h", "--help"):
         return print(__doc__)
-    if name not in ("demo", "test", "serve", "train", "run"):
+    if name not in ("demo", "test", "serve", "train", "evaluate", "run"):
         sys.exit(f"{__doc__}\ndev.py: there is no command {name}.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a half-done step's child is ended too
     try:

@@ -2,6 +2,7 @@
 
     python dev.py serve
 """
+import json
 import os
 import re
 import socket
@@ -11,7 +12,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+from settings import template_in_demo_size
+
 SERVE_PORT = 8188
+TEMPLATES = Path(__file__).resolve().parent.parent / "workflows"
 
 
 class HostError(RuntimeError):
@@ -100,10 +104,20 @@ class ComfyUI:
             self.process.wait()
 
 
+def write_demo_workflows(folder: Path) -> None:
+    """The templates in the demo's size, among the workflows that the page lists: as they are, they are for large models."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for template in sorted(TEMPLATES.glob("*.json")):
+        workflow = template_in_demo_size(json.loads(template.read_text(encoding="utf-8")))
+        name = template.stem.removeprefix("fantasytalking_").replace("_", " ")
+        (folder / f"demo {name}.json").write_text(json.dumps(workflow, ensure_ascii=False), encoding="utf-8")
+
+
 def serve() -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", SERVE_PORT)) == 0:
             sys.exit(f"Port {SERVE_PORT} is in use: is another ComfyUI running? Close it first.")
+    write_demo_workflows(base_directory() / "user/default/workflows")
     line = command(SERVE_PORT)
     if os.name == "nt":
         sys.exit(subprocess.call(line))

@@ -2,8 +2,8 @@
 
     python dev.py demo
 
-Runs workflows/fantasytalking_basic.json through a real ComfyUI's HTTP API, with small models of random weights in
-the place of the real ones: it shows that the pipeline runs, not what the trained model looks like.
+Runs workflows/fantasytalking_basic.json through a real ComfyUI's HTTP API, with the small trained models in the place
+of the real ones, on a drawn portrait and on speech that their training never met.
 """
 import asyncio
 import json
@@ -17,30 +17,16 @@ import aiohttp
 import av
 
 from host import ComfyUI, HostError, base_directory
+from settings import in_demo_size
 from workflow import WorkflowError, to_api
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "workflows/fantasytalking_basic.json"
 RESULT = ROOT / "output/demo.mp4"
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "LoadImage": {"image": "portrait.jpg"},
-    "LoadAudio": {"audio": "speech.wav"},
-    "WanContextWindowsManual": {"context_length": 33},  # several windows also in the 3.5 s of the demo's speech
-    "ImageScaleToMaxDimension": {"largest_size": 128},
-    "FantasyTalkingSampler": {"steps": 4},
-    "SaveVideo": {"filename_prefix": "demo"},
-}
-
 
 class DemoError(RuntimeError):
     """The host refused the graph or a node failed; the message says which and why."""
-
-
-def in_demo_size(prompt: dict[str, Any]) -> dict[str, Any]:
-    """The same graph with the demo's inputs, small and in a few steps."""
-    return {key: {**node, "inputs": {**node["inputs"], **SETTINGS.get(node["class_type"], {})}}
-            for key, node in prompt.items()}
 
 
 async def run_prompt(address: str, prompt: dict[str, Any]) -> dict[str, Any]:

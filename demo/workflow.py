@@ -98,6 +98,25 @@ def widget_values(node: Json, info: Json) -> Iterator[tuple[str, Any]]:
     return _named(deque(saved), info["input"], info.get("input_order") or {})
 
 
+def changed(node: Json, settings: Json) -> Json:
+    """A saved node with other values of some widgets, found by the names that its inputs give them.
+
+    Raises WorkflowError if it has no such widget.
+    """
+    values = node.get("widgets_values")
+    places, place = {}, 0
+    for slot in node.get("inputs", []):
+        if "widget" in slot:
+            places[slot["widget"]["name"]] = place
+            place += 1
+            if place < len(values) and values[place] in CONTROL_VALUES:
+                place += 1  # beside a seed, without a name
+    if unknown := settings.keys() - places.keys():
+        raise WorkflowError(f"Node {node['id']} ({node['type']}) has no widget {', '.join(sorted(unknown))}.")
+    named = {places[name]: value for name, value in settings.items()}
+    return {**node, "widgets_values": [named.get(i, value) for i, value in enumerate(values)]} if settings else node
+
+
 def _named(values: deque, inputs: Json, order: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Takes from `values` for each widget among `inputs`, in the page's order; the inputs of a dynamic combo's
     choice come right behind it."""

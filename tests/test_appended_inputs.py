@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import link
 from host import ComfyUI, base_directory
-from run import describe, in_demo_size, run_prompt, saved_video
+from run import describe, run_prompt, saved_video
+from settings import in_demo_size
 from workflow import to_api
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,4 +68,4 @@ def test_the_basic_workflow_runs(later, form):
         if node["class_type"] == "FantasyTalkingSampler":
             node["inputs"]["steps"] = 1
     outputs = asyncio.run(run_prompt(running.address, prompt))
-    assert describe(saved_video(outputs)).startswith("128x128, 81 frames at 23 per second, 3.5")
+    assert describe(saved_video(outputs)).startswith("256x256, 81 frames at 23 per second, 3.5")

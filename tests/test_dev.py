@@ -215,3 +215,14 @@ def test_with_a_file_only_its_tests_are_looked_at():
 def test_arguments_that_a_command_does_not_take_are_refused(name):
     with pytest.raises(dev.Failure, match=f"{name} takes no arguments, but got --fast"):
         dev.command_line(dev.Host(Path("host"), None), name, ["--fast"])
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_the_small_family_has_commands_of_its_own(name):
+    command = dev.command_line(dev.Host(Path("host"), None), name, ["small", "--only", "vae"])
+    assert command[-4:] == [str(ROOT / "small/__main__.py"), name, "--only", "vae"]
+
+
+def test_only_the_small_family_is_evaluated():
+    with pytest.raises(dev.Failure, match="evaluate takes small, but got large"):
+        dev.command_line(dev.Host(Path("host"), None), "evaluate", ["large"])

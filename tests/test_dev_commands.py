@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MAKE_MODELS = """
+INSTALL_MODELS = """
 import sys
 from pathlib import Path
 vae = Path(sys.argv[1], "vae/wan_2.1_vae.safetensors")
@@ -31,7 +31,7 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.root, self.host = folder / "pack", folder / "ComfyUI"
-        for name, text in {"requirements.txt": "", "requirements-dev.txt": "", "demo/make_models.py": MAKE_MODELS,
+        for name, text in {"requirements.txt": "", "requirements-dev.txt": "", "demo/install_models.py": INSTALL_MODELS,
                            "demo/portrait.jpg": "", "demo/speech.wav": "", "demo/stand_ins/__init__.py": "",
                            "nodes/__init__.py": "the_packs = True", "report.py": REPORT}.items():
             self.write(name, text)

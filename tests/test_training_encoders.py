@@ -12,10 +12,10 @@ from fantasytalking_core.training.clips import read_clips
 from fantasytalking_core.training.faces import FaceTrack
 from fantasytalking_core.training.placement import Shape
 from fantasytalking_core.training.prepare import main, ranges
-from make_models import wan_vae
 from safetensors.torch import save_file
 
 from support import world
+from support.random_family import wan_vae
 from support.reference import FOLDER
 
 COMMON = ["--frames", "5", "--width", "32", "--height", "32"]

@@ -110,11 +110,11 @@ def test_a_sample_is_that_of_the_exported_file_in_the_nodes(settings, run, model
 
 def test_with_a_vae_a_sample_is_a_video(settings, models):
     import av
-    import make_models
     from safetensors.torch import save_file
+    from support.random_family import wan_vae
 
     (models / "vae").mkdir(exist_ok=True)
-    save_file(make_models.wan_vae(), models / "vae" / "tiny.safetensors")
+    save_file(wan_vae(), models / "vae" / "tiny.safetensors")
     training.train(replace(settings, sample_every=6, sample_steps=1, vae=str(models / "vae" / "tiny.safetensors")))
     with av.open(str(settings.output / "samples" / "step_00000006.mp4")) as video:
         stream = video.streams.video[0]

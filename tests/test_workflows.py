@@ -10,8 +10,9 @@ import pytest
 import torch
 from host import ComfyUI, base_directory
 from PIL import Image
-from run import DemoError, describe, in_demo_size, run_prompt, saved_video
-from safetensors.torch import load_file
+from run import DemoError, describe, run_prompt, saved_video
+from safetensors.torch import load_file, save_file
+from settings import in_demo_size, template_in_demo_size
 from workflow import NOTES, to_api
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +32,7 @@ MODELS = FILES - {("LoadImage", "image"), ("LoadAudio", "audio"), ("LoadVideo", 
 OWN = {"fantasytalking_trained.safetensors"}  # stands for a file of the user's own training: nobody publishes it
 
 NEWER = {"FrameInterpolationModelLoader", "FrameInterpolate"}  # older versions of the host have no such nodes
-SIZES = {"fantasytalking_upscale": "256x256, 161 frames at 46"}  # twice the size, a frame between any two
+SIZES = {"fantasytalking_upscale": "512x512, 161 frames at 46"}  # twice the size, a frame between any two
 ROOM = {"FantasyTalkingDiTLoader": 156, "FantasyTalkingAdapterLoader": 108, "FantasyTalkingEncodeSpeech": 216,
         "FantasyTalkingCropFace": 334, "FantasyTalkingPreviewSpeech": 300}  # heights that nodes grow to in a run
 
@@ -85,10 +86,19 @@ def model_files(prompt: dict) -> set[str]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A ComfyUI with the demo's models, portrait and speech; what it makes goes into a folder of its own."""
+    """A ComfyUI with the demo's models, portrait and speech; what it makes goes into a folder of its own.
+
+    Its LoRA is one of random weights: the demo's changes nothing.
+    """
     base = tmp_path_factory.mktemp("demo")
-    for name in ("custom_nodes", "input", "models"):
-        (base / name).symlink_to(base_directory() / name, target_is_directory=True)
+    (base / "models/loras").mkdir(parents=True)
+    for name in ("custom_nodes", "input", *(f"models/{path.name}" for path in (base_directory() / "models").iterdir())):
+        if name != "models/loras":
+            (base / name).symlink_to(base_directory() / name)
+    for path in (base_directory() / "models/loras").iterdir():
+        generator = torch.Generator().manual_seed(0)
+        weights = {key: torch.randn(value.shape, generator=generator) for key, value in load_file(path).items()}
+        save_file(weights, base / "models/loras" / path.name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FANTASYTALKING_BASE", str(base))
         with ComfyUI(base / "server.log") as running:
@@ -109,8 +119,16 @@ def video_of(server, prompt: dict, **changes: dict) -> str:
 
 
 def test_it_runs_to_the_end_with_the_demos_models(server, path, prompt):
-    size = SIZES.get(path.stem, "128x128, 81 frames at 23")
+    size = SIZES.get(path.stem, "256x256, 81 frames at 23")
     assert video_of(server, prompt).startswith(f"{size} per second, 3.5")
+
+
+def test_the_copy_that_the_page_lists_in_demo_size_runs_what_the_demo_runs(host, workflow, prompt):
+    expected = {key: node["inputs"] for key, node in in_demo_size(prompt).items() if node["class_type"] != "ImageScaleBy"}
+    found = {key: node["inputs"] for key, node in as_prompt(host, template_in_demo_size(workflow)).items()}
+    (video,) = (key for key, node in prompt.items() if node["class_type"] == "CreateVideo")
+    expected[video] = prompt[video]["inputs"]  # not enlarged
+    assert found == expected
 
 
 def test_the_host_accepts_everything_but_files_that_are_not_here(prompt, whole_prompt):
@@ -263,7 +281,7 @@ def test_long_speech_is_sampled_in_windows_for_as_long_as_it_lasts(server, host)
     windows = node_of(prompt, "WanContextWindowsManual")
     assert (windows["context_length"], windows["retain_first_frame"]) == (81, True)
     video = video_of(server, prompt, FantasyTalkingEncodeSpeech={"start_time": 1.0})
-    assert video.startswith("128x128, 57 frames at 23 per second, 2.5")  # 2.36 s are left of the recording
+    assert video.startswith("256x256, 57 frames at 23 per second, 2.5")  # 2.36 s are left of the recording
     assert "Context length 9 with overlap 4 for 15 frames" in server.log.read_text(encoding="utf-8")
 
 

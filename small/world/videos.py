@@ -104,9 +104,9 @@ class Videos:
     landmarks: np.ndarray
 
 
-def read(folder: Path) -> Videos:
-    """All videos of a folder in the order of their numbers."""
-    paths = sorted(folder.glob("*.mp4"))
+def read(*folders: Path) -> Videos:
+    """All videos of some folders, in the order of their numbers."""
+    paths = [path for folder in folders for path in sorted(folder.glob("*.mp4"))]
     frames = np.empty((len(paths), VIDEO_FRAMES, SIZE, SIZE, 3), np.uint8)
     sounds = np.zeros((len(paths), round(VIDEO_FRAMES / FPS * RATE)), np.float32)
     for number, path in enumerate(paths):

@@ -1,0 +1,37 @@
+"""The templates in the demo's size: that of the small models, which know pictures of 64×64 pixels and few frames."""
+from typing import Any
+
+from workflow import Json, changed
+
+PORTRAIT, SPEECH = "portrait.jpg", "speech.wav"
+SIZE = 64
+"""Pixels of the longest edge that is sampled."""
+ENLARGED = 4
+"""Times as large is the video that the demo saves, for the eye."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "LoadImage": {"image": PORTRAIT},
+    "LoadAudio": {"audio": SPEECH},
+    "WanContextWindowsManual": {"context_length": 33},  # several windows also in the 3.5 s of the demo's speech
+    "ImageScaleToMaxDimension": {"largest_size": SIZE},
+    "FantasyTalkingSampler": {"steps": 10, "text_cfg": 1.0, "audio_cfg": 3.0},
+}
+"""What differs from the templates: inputs of the nodes of a class."""
+
+
+def in_demo_size(prompt: Json) -> Json:
+    """A graph in the API form with the demo's settings; the video that it saves is enlarged."""
+    small = {key: {**node, "inputs": {**node["inputs"], **SETTINGS.get(node["class_type"], {})}}
+             for key, node in prompt.items()}
+    for key in [key for key, node in small.items() if node["class_type"] == "CreateVideo"]:
+        inputs, enlarge = small[key]["inputs"], f"enlarge_{key}"
+        small[enlarge] = {
+            "class_type": "ImageScaleBy", "_meta": {"title": "Enlarge"},
+            "inputs": {"image": inputs["images"], "upscale_method": "lanczos", "scale_by": float(ENLARGED)},
+        }
+        inputs["images"] = [enlarge, 0]
+    return small
+
+
+def template_in_demo_size(workflow: Json) -> Json:
+    """A template as the page opens it with the demo's settings."""
+    return {**workflow, "nodes": [changed(node, SETTINGS.get(node["type"], {})) for node in workflow["nodes"]]}

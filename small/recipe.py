@@ -1,0 +1,200 @@
+"""The recipe: everything in small/models again, from a seed, in stages that each go on where they were interrupted.
+
+    videos         the talking world, drawn and spoken (needs the program espeak-ng)
+    vae            the Wan VAE
+    wav2vec2       what listens
+    face_encoder   what tells faces apart
+    prepare        the pack's own training caches of the videos
+    dit            image-to-video, without speech
+    adapters       speech, identity and motion by the pack's own trainer: the shipped one, and those of the ablation
+    ship           the files to small/models
+"""
+
+import argparse
+import logging
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from fantasytalking_core.errors import FantasyTalkingError
+
+from . import FPS, FRAMES, LONG_FRAMES, SIZE
+from .world import videos
+
+if TYPE_CHECKING:
+    from fantasytalking_core.training.encoders import Encoders
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / "small/models"
+FOLDERS: dict[str, tuple[videos.Split, range]] = {
+    "train_0": ("train", range(320)), "train_1": ("train", range(320, 640)), "long": ("train", range(640, 800)),
+    "test": ("test", range(24)),
+}
+"""Folders of videos: whose they are, and their numbers."""
+CACHES = {"train_0": FRAMES, "train_1": FRAMES, "long": LONG_FRAMES}
+"""Training caches, as the folders that they are made of, and the frames of their clips."""
+HALVES = ("train_0", "train_1")
+"""Two caches are made at the same time, and become one, `train`."""
+PRODUCTS = ("vae.safetensors", "wav2vec2", "face_encoder.onnx", "dit.safetensors", "adapter.safetensors")
+
+
+def work_folder() -> Path:
+    """Where everything is made: .host/small, which git ignores."""
+    return Path(os.environ["FANTASYTALKING_BASE"]).parent / "small"
+
+
+def make_videos(folder: Path) -> None:
+    for name, (split, numbers) in FOLDERS.items():
+        videos.make_videos(folder / "videos" / name, split, numbers)
+
+
+def training_videos(folder: Path) -> videos.Videos:
+    return videos.read(*(folder / "videos" / half for half in HALVES))
+
+
+def train_vae(folder: Path) -> None:
+    from . import vae
+
+    path = folder / "models/vae.safetensors"
+    if not path.is_file():
+        vae.train(training_videos(folder).frames, path, folder / "checkpoints/vae.pt")
+    vae.psnr(path, videos.read(folder / "videos/test").frames[:, :FRAMES])
+
+
+def train_wav2vec2(folder: Path) -> None:
+    from . import wav2vec2
+
+    if not (folder / "models/wav2vec2").is_dir():
+        sounds = training_videos(folder).sounds
+        wav2vec2.train(sounds, folder / "models/wav2vec2", folder / "checkpoints/wav2vec2.pt")
+
+
+def train_face_encoder(folder: Path) -> None:
+    from . import face_encoder
+
+    path = folder / "models/face_encoder.onnx"
+    if not path.is_file():
+        seen = training_videos(folder)
+        face_encoder.train(seen.frames, seen.landmarks, path, folder / "checkpoints/face_encoder.pt")
+
+
+def prepare(folder: Path) -> None:
+    """The cache of short clips and that of long ones."""
+    if not (folder / "cache/train").is_dir():
+        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(partial(make_cache, folder), CACHES))
+        merge([folder / "cache" / half for half in HALVES], folder / "cache/train")
+
+
+def make_cache(folder: Path, name: str) -> None:
+    """One of CACHES, by the pack's own `prepare`, in a process of its own."""
+    from fantasytalking_core.host.start import start_host
+
+    start_host(os.environ["FANTASYTALKING_BASE"])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(1)  # the processes would wait for each other's threads
+    from fantasytalking_core.training.prepare import prepare as make
+    from fantasytalking_core.training.work import PrepareSettings
+
+    def tell(done: int, total: int, where: str) -> None:
+        if done % 40 == 0:
+            logging.info("prepare %s: %s, video %d of %d", name, where, done, total)
+
+    settings = PrepareSettings(frames=CACHES[name], fps=FPS, width=SIZE, height=SIZE)
+    make(folder / "videos" / name, folder / "cache" / name, settings, encoders(folder / "models"), tell)
+
+
+def encoders(models: Path) -> "Encoders":
+    """The family's own and the stand-ins for the two that have no small counterpart."""
+    from demo.stand_ins import StandInImageEncoder, StandInTextEncoder
+    from fantasytalking_core.host import encoders as host
+    from fantasytalking_core.training.encoders import PARTS, Encoders
+
+    text, image, video = StandInTextEncoder(), StandInImageEncoder(), host.video_encoder(models / "vae.safetensors")
+
+    def fast(frames: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16):  # in a third of the time
+            return video(frames)
+
+    return Encoders(
+        video=fast,
+        speech=host.speech_encoder(models / "wav2vec2"),
+        text=lambda prompt: host.without_padding(text.encode_from_tokens_scheduled(text.tokenize(prompt))[0][0][0]),
+        image=lambda picture: image.encode_image(picture[None], crop=False)["penultimate_hidden_states"][0],
+        face=host.face_encoder_of(models / "face_encoder.onnx"),
+        models=dict.fromkeys(PARTS, "the small family"),
+    )
+
+
+def merge(parts: Sequence[Path], cache: Path) -> None:
+    """Caches of the same kind to one, which appears complete."""
+    from fantasytalking_core.training.cache import INDEX, Index
+    from fantasytalking_core.training.prepare import ranges
+
+    indices, partial_cache = [Index.load(part) for part in parts], cache.with_name(cache.name + ".part")
+    shutil.rmtree(partial_cache, ignore_errors=True)
+    for part in parts:
+        shutil.copytree(part, partial_cache, dirs_exist_ok=True, ignore=shutil.ignore_patterns(INDEX))
+    entries = [entry for index in indices for entry in index.samples]
+    left_out = {name: reason for index in indices for name, reason in index.left_out.items()}
+    whole = replace(indices[0], samples=tuple(entries), left_out=left_out, ranges=ranges(partial_cache, entries))
+    whole.save(partial_cache)
+    partial_cache.rename(cache)
+
+
+def train_dit(folder: Path) -> None:
+    from . import dit
+
+    path = folder / "models/dit.safetensors"
+    if not path.is_file():
+        dit.train(folder / "cache/train", folder / "cache/long", path, folder / "checkpoints/dit.pt")
+
+
+def train_adapters(folder: Path) -> None:
+    from . import adapters
+
+    for variant in adapters.VARIANTS:
+        adapters.train(variant, folder)
+
+
+def ship(folder: Path) -> None:
+    SHIPPED.mkdir(parents=True, exist_ok=True)
+    for name in PRODUCTS:
+        source, target = folder / "models" / name, SHIPPED / name
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(source, target)
+
+
+STAGES: dict[str, Callable[[Path], None]] = {
+    "videos": make_videos, "vae": train_vae, "wav2vec2": train_wav2vec2, "face_encoder": train_face_encoder, "prepare": prepare,
+    "dit": train_dit, "adapters": train_adapters, "ship": ship,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """`train small`; returns the exit status. Each stage does what is missing of it."""
+    parser = argparse.ArgumentParser(prog="train small", description=__doc__.split("\n")[0])
+    parser.add_argument("--only", choices=STAGES, help="a single stage")
+    chosen, folder = parser.parse_args(arguments).only, work_folder()
+    try:
+        for name, stage in STAGES.items():
+            if chosen in (None, name):
+                started = time.monotonic()
+                logging.info("%s ...", name)
+                stage(folder)
+                logging.info("%s: done in %.0f s", name, time.monotonic() - started)
+    except FantasyTalkingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
