@@ -70,7 +70,7 @@ class Batches:
         return step % self.long_every == self.long_every - 1
 
 
-PLAN = Plan(steps=3600, rate=1e-3, muon=0.02, average=0.998)
+PLAN = Plan(steps=3600, rate=1e-3, muon=0.02, average=0.998, checkpoint_every=100)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .muon import Muon
 
+LARGEST = 512
+"""The shorter side of the largest matrix for Muon, whose cost grows with its cube."""
 Loss = Callable[[int], torch.Tensor]
 """The loss of a step, from 0 on. It draws all its randomness from the step's number, so that a run can go on."""
 
@@ -25,7 +27,7 @@ class Plan:
     Attributes:
         steps: of the optimizer.
         rate: the highest learning rate of AdamW.
-        muon: that of Muon, which then trains all matrices and kernels, and AdamW only the rest; None: AdamW trains all.
+        muon: that of Muon, which then trains matrices and kernels, and AdamW only the rest; None: AdamW trains all.
         average: decay of the exponential moving average of the weights, per step.
         checkpoint_every: steps.
     """
@@ -87,7 +89,10 @@ def fit(module: nn.Module, loss: Loss, plan: Plan, checkpoint: Path) -> dict[str
 
 def _optimizers(parameters: list[nn.Parameter], plan: Plan) -> list[tuple[torch.optim.Optimizer, float]]:
     """Optimizers with their highest rates."""
-    matrices = [value for value in parameters if plan.muon is not None and value.ndim > 1 and min(value.flatten(1).shape) > 1]
+    matrices = [
+        value for value in parameters
+        if plan.muon is not None and value.ndim > 1 and 1 < min(value.flatten(1).shape) <= LARGEST
+    ]
     others = [value for value in parameters if not any(value is matrix for matrix in matrices)]
     found = [(torch.optim.AdamW(others, plan.rate, weight_decay=plan.weight_decay), plan.rate)]
     if matrices:

@@ -52,6 +52,21 @@ def work_folder() -> Path:
     return Path(os.environ["FANTASYTALKING_BASE"]).parent / "small"
 
 
+def in_two_processes(work: Callable[[str], None], names: Sequence[str]) -> None:
+    """Call `work` with every name, two at a time: tensors this small gain little from a second thread."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), _begin) as pool:
+        list(pool.map(work, names, chunksize=1))
+
+
+def _begin() -> None:
+    """What a process needs before it can work."""
+    from fantasytalking_core.host.start import start_host
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    start_host(os.environ["FANTASYTALKING_BASE"])
+    torch.set_num_threads(1)  # the processes would wait for each other's threads
+
+
 def make_videos(folder: Path) -> None:
     for name, (split, numbers) in FOLDERS.items():
         videos.make_videos(folder / "videos" / name, split, numbers)
@@ -90,18 +105,12 @@ def train_face_encoder(folder: Path) -> None:
 def prepare(folder: Path) -> None:
     """The cache of short clips and that of long ones."""
     if not (folder / "cache/train").is_dir():
-        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-            list(pool.map(partial(make_cache, folder), CACHES))
+        in_two_processes(partial(make_cache, folder), list(CACHES))
         merge([folder / "cache" / half for half in HALVES], folder / "cache/train")
 
 
 def make_cache(folder: Path, name: str) -> None:
     """One of CACHES, by the pack's own `prepare`, in a process of its own."""
-    from fantasytalking_core.host.start import start_host
-
-    start_host(os.environ["FANTASYTALKING_BASE"])
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(1)  # the processes would wait for each other's threads
     from fantasytalking_core.training.prepare import prepare as make
     from fantasytalking_core.training.work import PrepareSettings
 
@@ -162,8 +171,15 @@ def train_dit(folder: Path) -> None:
 def train_adapters(folder: Path) -> None:
     from . import adapters
 
-    for variant in adapters.VARIANTS:
-        adapters.train(variant, folder)
+    variants = [name for name in adapters.VARIANTS if not (folder / "runs" / name / "adapter.safetensors").is_file()]
+    in_two_processes(partial(train_adapter, folder), variants)
+
+
+def train_adapter(folder: Path, variant: str) -> None:
+    """One of `adapters.VARIANTS`, in a process of its own."""
+    from . import adapters
+
+    adapters.train(variant, folder)
 
 
 def ship(folder: Path) -> None:
