@@ -224,7 +224,7 @@ def arrange_base() -> None:
     settings = BASE / "user/default/comfy.settings.json"
     if not settings.exists():
         settings.write_text('{"Comfy.TutorialCompleted": true}')  # or a dialog covers the graph
-    for source in (*sorted((ROOT / "demo").glob("portrait.*")), ROOT / "demo/speech.wav"):
+    for source in sorted([*(ROOT / "demo").glob("*portrait.*"), *(ROOT / "demo").glob("*speech.wav")]):
         data, copy = source.read_bytes(), BASE / "input" / source.name
         if not copy.is_file() or copy.read_bytes() != data:
             copy.write_bytes(data)

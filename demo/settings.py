@@ -3,7 +3,7 @@ from typing import Any
 
 from workflow import Json, changed
 
-PORTRAIT, SPEECH = "portrait.jpg", "speech.wav"
+PORTRAIT, SPEECH = "drawn_portrait.png", "drawn_speech.wav"
 SIZE = 64
 """Pixels of the longest edge that is sampled."""
 ENLARGED = 4

@@ -19,12 +19,12 @@ from torch.nn.attention import sdpa_kernel
 from . import SEED, TEXT_ROWS
 from .dit import ATTENTION
 
-CLIP_STEPS, FRAME_STEPS = 400, 700
+CLIP_STEPS, FRAME_STEPS = 400, 2000
 SHIPPED = "both"
 VARIANTS: dict[str, dict[str, Any]] = {
     SHIPPED: {},
-    "clip": {"stages": (Stage("clip", CLIP_STEPS + FRAME_STEPS),)},
     "frame": {"stages": (Stage("frame", CLIP_STEPS + FRAME_STEPS),)},
+    "clip": {"stages": (Stage("clip", CLIP_STEPS + FRAME_STEPS),)},
     "no_identity": {"parts": ("audio", "motion")},
 }
 """What differs from the shipped adapter's settings."""

@@ -24,17 +24,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import soundfile
 import torch
 from fantasytalking_core.errors import FantasyTalkingError
+from PIL import Image
 
 from . import FPS, FRAMES, LONG_FRAMES, SIZE
 from .world import videos
+from .world.portrait import Pose, draw
+from .world.voices import RATE, Voice, say
 
 if TYPE_CHECKING:
     from fantasytalking_core.training.encoders import Encoders
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "small/models"
+DEMO_FOLDER = ROOT / "demo"
 FOLDERS: dict[str, tuple[videos.Split, range]] = {
     "train_0": ("train", range(320)), "train_1": ("train", range(320, 640)), "long": ("train", range(640, 800)),
     "test": ("test", range(24)),
@@ -44,6 +50,10 @@ CACHES = {"train_0": FRAMES, "train_1": FRAMES, "long": LONG_FRAMES}
 """Training caches, as the folders that they are made of, and the frames of their clips."""
 HALVES = ("train_0", "train_1")
 """Two caches are made at the same time, and become one, `train`."""
+DEMO = 211
+"""The test video whose person the demo shows. A detector made for photographs finds that face, as the identity template asks."""
+DEMO_SPEECH = "Hello, I am a small model, and I can talk."
+DEMO_VOICE = Voice("en-gb-scotland+f4", pitch=55, speed=170)
 PRODUCTS = ("vae.safetensors", "wav2vec2", "face_encoder.onnx", "dit.safetensors", "adapter.safetensors")
 
 
@@ -183,6 +193,7 @@ def train_adapter(folder: Path, variant: str) -> None:
 
 
 def ship(folder: Path) -> None:
+    """The products to small/models, and to demo/ what they are shown on."""
     SHIPPED.mkdir(parents=True, exist_ok=True)
     for name in PRODUCTS:
         source, target = folder / "models" / name, SHIPPED / name
@@ -190,6 +201,10 @@ def ship(folder: Path) -> None:
             shutil.copytree(source, target, dirs_exist_ok=True)
         else:
             shutil.copyfile(source, target)
+    shown = videos.look_of("test", DEMO)
+    Image.fromarray(draw(shown, Pose())).save(DEMO_FOLDER / "drawn_portrait.png")
+    sound = say(DEMO_SPEECH, DEMO_VOICE)
+    soundfile.write(DEMO_FOLDER / "drawn_speech.wav", np.pad(sound, (RATE // 8, RATE // 8)), RATE)
 
 
 STAGES: dict[str, Callable[[Path], None]] = {
