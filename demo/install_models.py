@@ -115,15 +115,5 @@ def install(models: Path, source: Path = SOURCE) -> None:
             torch.save(weights, path)
 
 
-def untrained() -> Path:
-    """Until small/models is there: the same files with random weights, in a folder of their own."""
-    import tempfile
-
-    sys.path.append(str(SOURCE.parents[1] / "tests"))
-    from support import random_family
-
-    return random_family.write(Path(tempfile.mkdtemp()))
-
-
 if __name__ == "__main__":
-    install(Path(sys.argv[1]), SOURCE if all((SOURCE / name).exists() for name in COPIES) else untrained())
+    install(Path(sys.argv[1]))
