@@ -25,7 +25,7 @@ class Sampling:
     steps: int = 8
     shift: float = 5.0
     text_cfg: float = 1.0
-    audio_cfg: float = 2.0
+    audio_cfg: float = 3.0
     identity_strength: float = 0.5
 
 

@@ -34,7 +34,9 @@ def test_kernels_of_convolutions_are_matrices_too():
     value = nn.Parameter(torch.zeros(4, 2, 3, 3))
     value.grad = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(2))
     Muon([value], lr=1.0).step()
-    assert torch.allclose(-value.detach(), orthogonal(value.grad.flatten(1)).view_as(value), atol=0.02)
+    found, expected = -value.detach().flatten(), orthogonal(value.grad.flatten(1)).flatten()
+    assert nn.functional.cosine_similarity(found, expected, dim=0) > 0.98
+    assert torch.linalg.svdvals(found.view(4, 18)).min() > 0.5
 
 
 class Line(nn.Module):
