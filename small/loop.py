@@ -75,7 +75,8 @@ def fit(module: nn.Module, loss: Loss, plan: Plan, checkpoint: Path) -> dict[str
         if done % plan.checkpoint_every == 0 or done == plan.steps:
             count = (done - first - 1) % plan.checkpoint_every + 1
             speed = (time.monotonic() - started) / (done - first)
-            logging.info("%s: step %d of %d, loss %.4f, %.2f s per step", checkpoint.stem, done, plan.steps, total / count, speed)
+            place = f"{checkpoint.stem}: step {done} of {plan.steps}"
+            logging.info("%s, loss %.4f, %.2f s per step", place, total / count, speed)
             total = 0.0
             state = {
                 "plan": asdict(plan), "step": done, "module": module.state_dict(), "averaged": averaged.state_dict(),

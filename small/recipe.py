@@ -51,7 +51,7 @@ CACHES = {"train_0": FRAMES, "train_1": FRAMES, "long": LONG_FRAMES}
 HALVES = ("train_0", "train_1")
 """Two caches are made at the same time, and become one, `train`."""
 DEMO = 211
-"""The test video whose person the demo shows. A detector made for photographs finds that face, as the identity template asks."""
+"""The test video whose person the demo shows. A detector made for photographs finds that face: the identity template asks."""
 DEMO_SPEECH = "Hello, I am a small model, and I can talk."
 DEMO_VOICE = Voice("en-gb-scotland+f4", pitch=55, speed=170)
 PRODUCTS = ("vae.safetensors", "wav2vec2", "face_encoder.onnx", "dit.safetensors", "adapter.safetensors")

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from fantasytalking_core.training.cache import Index, Sample
+from PIL import Image
 from small import recipe
 
 from support import training
@@ -46,14 +49,22 @@ def test_all_products_are_shipped(monkeypatch, tmp_path):
     for name in ("vae.safetensors", "face_encoder.onnx", "dit.safetensors", "adapter.safetensors", "wav2vec2/config.json"):
         (models / name).write_text(name)
     monkeypatch.setattr(recipe, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(recipe, "DEMO_FOLDER", tmp_path)
+    monkeypatch.setattr(recipe, "say", lambda text, voice: np.zeros(16000, np.float32))
     recipe.ship(tmp_path)
-    shipped = {path.relative_to(tmp_path / "shipped").as_posix() for path in (tmp_path / "shipped").rglob("*") if path.is_file()}
-    assert shipped == {path.relative_to(models).as_posix() for path in models.rglob("*") if path.is_file()}
+    made, shipped = (
+        {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} for folder in (models, recipe.SHIPPED)
+    )
+    assert shipped == made
+    with Image.open(tmp_path / "drawn_portrait.png") as shown:
+        assert shown.size == (64, 64)
+    assert soundfile.info(tmp_path / "drawn_speech.wav").duration == 1.25
 
 
 def test_a_stage_alone(monkeypatch, tmp_path):
     ran = []
-    monkeypatch.setattr(recipe, "STAGES", {name: lambda folder, name=name: ran.append((name, folder)) for name in ("a", "b", "c")})
+    stages = {name: lambda folder, name=name: ran.append((name, folder)) for name in ("a", "b", "c")}
+    monkeypatch.setattr(recipe, "STAGES", stages)
     monkeypatch.setenv("FANTASYTALKING_BASE", str(tmp_path / "base"))
     assert recipe.main(["--only", "b"]) == 0 and recipe.main([]) == 0
     assert ran == [(name, tmp_path / "small") for name in ("b", "a", "b", "c")]

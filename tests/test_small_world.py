@@ -73,7 +73,9 @@ def test_the_mouth_follows_loudness():
 def test_vowels_differ():
     """Formants of "ah", "ee" and "oo"."""
     vowels = {"ah": ((800, 1.0), (1200, 0.6)), "ee": ((280, 0.7), (2300, 0.6)), "oo": ((320, 1.0), (700, 0.1))}
-    found = {name: tuple(part[5:-5].mean() for part in performance.mouth(tone(*parts), 23, 23.0)) for name, parts in vowels.items()}
+    found = {
+        name: tuple(part[5:-5].mean() for part in performance.mouth(tone(*parts), 23, 23.0)) for name, parts in vowels.items()
+    }
     assert found["ah"][0] > found["ee"][0] + 0.1 and found["ah"][0] > found["oo"][0] + 0.1
     assert found["ee"][1] > found["oo"][1] + 0.5
 
@@ -108,9 +110,10 @@ def test_files_are_what_prepare_reads(monkeypatch, tmp_path):
     assert len(clips) == 3
     take, read = videos.take("test", 3), videos.read(tmp_path)
     for number, clip in enumerate(clips):
-        drawn = np.stack([draw(take.look, pose) for pose in take.poses[33 * number : 33 * number + 33]])
+        frames = slice(33 * number, 33 * number + 33)
+        drawn = np.stack([draw(take.look, pose) for pose in take.poses[frames]])
         assert np.abs(clip.frames.numpy() * 255 - drawn).mean() < 2
-        assert np.allclose(side.face_track(clip).lips, read.landmarks[0, 33 * number : 33 * number + 33, list(OUTER_LIPS)].swapaxes(0, 1), atol=1e-4)
+        assert np.allclose(side.face_track(clip).lips, read.landmarks[0, frames][:, list(OUTER_LIPS)], atol=1e-4)
         heard = torch.tensor(read.sounds[0])[round(number * 33 / 23 * RATE) :][: len(clip.speech)]
         assert (clip.speech[: len(heard)] - heard).abs().mean() < 0.02
     opening = [pose.mouth_open for pose in take.poses]

@@ -18,8 +18,8 @@ CLOTHES = {
     "grey": (110, 115, 125), "purple": (130, 70, 160), "orange": (230, 130, 40),
 }
 WALLS = {
-    "blue": (150, 195, 235), "green": (165, 215, 165), "pink": (240, 190, 205), "grey": (190, 192, 198), "yellow": (240, 225, 160),
-    "violet": (195, 180, 230), "brown": (180, 150, 120), "white": (238, 238, 240),
+    "blue": (150, 195, 235), "green": (165, 215, 165), "pink": (240, 190, 205), "grey": (190, 192, 198),
+    "yellow": (240, 225, 160), "violet": (195, 180, 230), "brown": (180, 150, 120), "white": (238, 238, 240),
 }
 EYES = ((70, 50, 35), (60, 100, 160), (60, 120, 70), (110, 110, 115), (150, 100, 40))
 STYLES = ("short", "long", "bob", "parted", "bald")
@@ -81,7 +81,8 @@ class Look:
         lips = tuple(int(np.clip(a * s + o, 0, 255)) for a, s, o in zip(skin, (0.85, 0.55, 0.6), (15, 0, 5)))
         style = str(random.choice(STYLES, p=(0.28, 0.26, 0.2, 0.2, 0.06)))
         shapes = tuple(
-            (between(-0.1, 1.1), between(0.0, 0.8), between(0.08, 0.2), between(0.06, 0.22)) for _ in range(random.integers(2, 5))
+            (between(-0.1, 1.1), between(0.0, 0.8), between(0.08, 0.2), between(0.06, 0.22))
+            for _ in range(random.integers(2, 5))
         )
         about = "bald" if style == "bald" else f"with {style} {hair_name} hair"
         return cls(

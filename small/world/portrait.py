@@ -164,8 +164,10 @@ def _head(canvas: _Canvas, look: Look, pose: Pose) -> None:
         if pose.blink > 0:
             canvas.ellipse(at(middle), (1.05 * wide, 1.05 * tall * pose.blink), _darker(look.skin, 0.1))
             canvas.line(at(middle + np.array([(-0.9, 0.5), (0.9, 0.5)]) * look.eye_size), 0.008, _darker(look.skin, 0.5))
-        brow = [(side * look.eye_gap + x, EYES_AT - 0.28 - 0.1 * pose.brows - lift) for x, lift in ((-0.2, 0), (0, 0.05), (0.2, 0))]
-        canvas.line(at(brow), look.brow * look.height, _darker(look.hair, 0.25) if look.style != "bald" else _darker(look.skin, 0.5))
+        raised = EYES_AT - 0.28 - 0.1 * pose.brows
+        brow = [(side * look.eye_gap + x, raised - lift) for x, lift in ((-0.2, 0), (0, 0.05), (0.2, 0))]
+        colour = _darker(look.skin, 0.5) if look.style == "bald" else _darker(look.hair, 0.25)
+        canvas.line(at(brow), look.brow * look.height, colour)
         if look.glasses:
             ring = np.linspace(0, 2 * np.pi, 25)
             canvas.line(at(middle + 0.29 * np.stack([np.cos(ring), 0.85 * np.sin(ring)], 1)), 0.012, (40, 40, 50))

@@ -19,7 +19,8 @@ SENTENCES: dict[Split, tuple[str, ...]] = {
         "Good morning, how are you today?", "The old boat lies by the river.", "We are going home before it gets dark.",
         "Please bring me a cup of tea.", "A small dog runs over the green field.", "She sells fresh bread on Monday.",
         "My father has painted the door blue.", "I would like to see the sea again.", "Who has eaten all the apples?",
-        "The train to the city leaves at nine.", "You should never walk alone at night.", "Open the window, it is warm in here.",
+        "The train to the city leaves at nine.", "You should never walk alone at night.",
+        "Open the window, it is warm in here.",
         "They laughed about the story for hours.", "Is there any room for one more?", "He plays the piano every evening.",
         "Far away a bell is ringing.", "Put the book back on the shelf.", "What a beautiful flower that is!",
         "The children are asleep already.", "Our garden is full of birds.", "Could you tell me the way to the market?",
@@ -42,7 +43,9 @@ VOICES: dict[Split, tuple[str, ...]] = {
         f"{accent}+{variant}" for accent in ("en-us", "en-gb", "en-gb-x-rp", "en-029")
         for variant in ("m1", "m2", "m3", "m5", "m7", "f1", "f2", "f3")
     ),
-    "test": tuple(f"{accent}+{variant}" for accent in ("en-gb-scotland", "en-gb-x-gbcwmd") for variant in ("m4", "m6", "f4", "f5")),
+    "test": tuple(
+        f"{accent}+{variant}" for accent in ("en-gb-scotland", "en-gb-x-gbcwmd") for variant in ("m4", "m6", "f4", "f5")
+    ),
 }
 
 
