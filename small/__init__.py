@@ -4,6 +4,10 @@
     python dev.py evaluate small    measures them; docs/evidence.md
 """
 
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository."""
 SIZE = 64
 """Pixels, both sides of every picture."""
 FPS = 23.0

@@ -21,10 +21,9 @@ import torch
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.files import complete
 
-from . import measures
+from . import ROOT, measures
 from .studio import Clip, Sampling, Setting, Studio, held_out
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".host/small"
 """The working folder of the training."""
 CLIPS, SEEDS = 24, 3

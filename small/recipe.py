@@ -30,7 +30,7 @@ import torch
 from fantasytalking_core.errors import FantasyTalkingError
 from PIL import Image
 
-from . import FPS, FRAMES, LONG_FRAMES, SIZE
+from . import FPS, FRAMES, LONG_FRAMES, ROOT, SIZE
 from .world import videos
 from .world.portrait import Pose, draw
 from .world.voices import RATE, Voice, say
@@ -38,7 +38,6 @@ from .world.voices import RATE, Voice, say
 if TYPE_CHECKING:
     from fantasytalking_core.training.encoders import Encoders
 
-ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "small/models"
 DEMO_FOLDER = ROOT / "demo"
 FOLDERS: dict[str, tuple[videos.Split, range]] = {

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from fantasytalking_core.errors import FantasyTalkingError
 
-from . import FPS, FRAMES, SIZE
+from . import FPS, FRAMES, ROOT, SIZE
 from .world import videos
 from .world.look import Look
 from .world.voices import RATE
 
-ROOT = Path(__file__).resolve().parent.parent
 BEGIN = 33
 """The frame at which a held-out clip begins: not with the silence that all recordings begin with."""
 

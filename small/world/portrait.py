@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+from fantasytalking_core.landmarks import POINTS
+from fantasytalking_core.motion_from_video import JOINTS
 from fantasytalking_core.training.lip_mask import OUTER_LIPS
 from PIL import Image, ImageDraw
 
@@ -22,7 +24,6 @@ MOUTH_AT = 0.52
 EYES_AT = -0.12
 GAP = 0.32
 """Half the height of a wide open mouth, in half widths of the head."""
-POINTS, JOINTS = 478, 18
 BROWS = ((70, 63, 105, 66, 107), (336, 296, 334, 293, 300))
 NOSE = (168, 6, 197, 195, 5, 4, 1)
 
