@@ -19,7 +19,7 @@ from torch.nn.attention import sdpa_kernel
 from . import SEED, TEXT_ROWS
 from .dit import ATTENTION
 
-CLIP_STEPS, FRAME_STEPS = 400, 2000
+CLIP_STEPS, FRAME_STEPS = 600, 2000
 SHIPPED = "both"
 VARIANTS: dict[str, dict[str, Any]] = {
     SHIPPED: {},

@@ -11,6 +11,8 @@ LOUD = 0.95
 """Quantile of a recording's loudness at which a mouth is wide open."""
 QUIET = 0.05
 """Part of that loudness below which a mouth is closed."""
+INERTIA = (0.2, 0.6, 0.2)
+"""Lips have weight: what a frame hears moves those beside it, too."""
 LOW, MIDDLE, HIGH = (200, 500), (500, 1000), (1500, 3500)
 """Hz. More in the middle than in the low band opens the mouth ("ah" against "ee"), more in the high one spreads it."""
 
@@ -36,8 +38,12 @@ def mouth(sound: np.ndarray, frames: int, fps: float) -> tuple[np.ndarray, np.nd
     low, middle, high = (power[:, (hertz >= a) & (hertz < b)].sum(1) for a, b in (LOW, MIDDLE, HIGH))
     open_vowel = 1 / (1 + (low / middle) ** 0.7)
     wide = np.tanh(0.45 * np.log(high / (low + middle)) + 0.9)
-    opening = loud**0.65 * (0.7 + 0.45 * open_vowel)
-    return np.clip(opening, 0, 1), wide * np.clip(4 * loud, 0, 1)
+    opening = np.clip(loud**0.65 * (0.7 + 0.45 * open_vowel), 0, 1)
+    return _inert(opening), _inert(wide * np.clip(4 * loud, 0, 1))
+
+
+def _inert(values: np.ndarray) -> np.ndarray:
+    return np.convolve(np.pad(values, 1, mode="edge"), INERTIA, mode="valid")
 
 
 def perform(sound: np.ndarray, frames: int, fps: float, expression: float, body: float, seed: int) -> list[Pose]:
