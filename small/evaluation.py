@@ -21,11 +21,10 @@ import torch
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.files import complete
 
-from . import ROOT, measures
+from . import FRAMES, ROOT, measures
+from .recipe import work_folder
 from .studio import Clip, Sampling, Setting, Studio, held_out
 
-FOLDER = ROOT / ".host/small"
-"""The working folder of the training."""
 CLIPS, SEEDS = 24, 3
 NEUTRAL = "both"
 """The setting that all others are compared with: the shipped adapter, ω at 0.5."""
@@ -83,27 +82,6 @@ class Record:
     measured: str = field(default="")
 
 
-def measure(setting: str, number: int, seed: int, heard: int, frames: np.ndarray, clips: Sequence[Clip]) -> Record:
-    """Everything about one video `[F, H, W, 3]`.
-
-    Args:
-        number, heard: the clips whose portrait and whose speech it was made of.
-    """
-    clip = clips[number]
-    places = measures.Places.of(clip.look, clip.landmarks)
-    opening = measures.mouth_opening(frames, clip.reference, places)
-    loud = [measures.loudness(each.speech, len(frames)) for each in clips]
-    fit = measures.synchrony(opening, loud[heard])
-    steady = measures.steadied(frames, clip.reference, places.face)
-    subject, background = measures.motion(frames, places.person)
-    return Record(
-        setting, number, seed, heard, opening.tolist(), fit.r, fit.lag, fit.best,
-        [measures.correlation(opening, each) for index, each in enumerate(loud) if index != heard],
-        measures.correlation(opening, loud[number]), measures.identity_distance(steady, clip.reference, places),
-        subject, background, measures.expression_motion(steady, places.face), float(opening.std()),
-    )
-
-
 @dataclass(frozen=True)
 class Job:
     """A video to be made, or to be measured only."""
@@ -115,6 +93,27 @@ class Job:
     @property
     def name(self) -> str:
         return f"{self.setting.replace(' ', '_')}-{self.clip:02d}-{self.seed}"
+
+
+def measure(job: Job, heard: int, frames: np.ndarray, clip: Clip, loud: Sequence[np.ndarray]) -> Record:
+    """Everything about one video `[F, H, W, 3]`.
+
+    Args:
+        heard: the clip whose speech drove it.
+        clip: whose portrait it shows.
+        loud: of every clip, see `measures.loudness`.
+    """
+    places = measures.Places.of(clip.look, clip.landmarks)
+    opening = measures.mouth_opening(frames, clip.reference, places)
+    fit = measures.synchrony(opening, loud[heard])
+    steady = measures.steadied(frames, clip.reference, places.face)
+    subject, background = measures.motion(frames, places.person)
+    return Record(
+        job.setting, job.clip, job.seed, heard, opening.tolist(), fit.r, fit.lag, fit.best,
+        [measures.correlation(opening, each) for index, each in enumerate(loud) if index != heard],
+        measures.correlation(opening, loud[job.clip]), measures.identity_distance(steady, clip.reference, places),
+        subject, background, measures.expression_motion(steady, places.face), float(opening.std()),
+    )
 
 
 def jobs(clips: int, seeds: int, settings: Sequence[str] = tuple(SETTINGS)) -> Iterator[Job]:
@@ -198,6 +197,7 @@ def evaluate(
         part: i and n, i from 1 on.
     """
     archive, studio = Archive(folder, sampling, clips), None
+    loud = [measures.loudness(clip.speech, FRAMES) for clip in clips]
     index, parts = part
     mine = [job for job in jobs(len(clips), seeds, settings) if job.clip % parts == index - 1]
     for done, job in enumerate(mine, 1):
@@ -214,7 +214,7 @@ def evaluate(
                 frames = clip.frames if job.setting == TRUTH else studio.through_vae(clip.frames)
             archive.keep_frames(job, frames)
             frames = archive.frames(job)
-        record = measure(job.setting, job.clip, job.seed, heard, frames, clips)
+        record = measure(job, heard, frames, clip, loud)
         archive.keep(job, record)
         logging.info("%d of %d: %s, synchrony %.2f, lag %d", done, len(mine), job.name, record.synchrony, record.lag)
 
@@ -229,7 +229,7 @@ def _part(text: str) -> tuple[int, int]:
 def main(arguments: list[str]) -> int:
     """`python dev.py evaluate small …`"""
     parser = argparse.ArgumentParser(prog="dev.py evaluate small", description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="the working folder of the training")
+    parser.add_argument("--folder", type=Path, default=work_folder(), help="the working folder of the training")
     parser.add_argument("--clips", type=int, default=CLIPS, help="held-out clips")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=tuple(SETTINGS), help="only these")
