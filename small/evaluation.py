@@ -35,6 +35,7 @@ SETTINGS = {
     "clip": Setting("clip"),
     "frame": Setting("frame"),
     "no_identity": Setting("no_identity", identity=False),
+    "no_face": Setting(identity=False),
     "other_speech": Setting(other_speech=True),
     "expression_0.1": Setting(expression=0.1),
     "expression_1.0": Setting(expression=1.0),

@@ -3,7 +3,8 @@
 Only what stands between MARKS is written; the words around it are a person's.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +28,8 @@ from .studio import Clip, Sampling
 MARKS = ("<!-- from here on: written by `python dev.py evaluate small` -->", "<!-- up to here -->")
 ROWS = {
     TRUTH: "the drawn clip itself", THROUGH_VAE: "the same through the VAE", "clip": "clip stage only",
-    "frame": "frame stage only", NEUTRAL: "both", "no_identity": "both, without identity",
+    "frame": "frame stage only", NEUTRAL: "both", "no_identity": "both, trained without identity",
+    "no_face": "both, but the face is not given",
 }
 PAPER = {  # Table 2: Sync-C, SD, IDC
     "clip": ("1.98", "13.66", ""), "frame": ("3.54", "8.22", ""), NEUTRAL: ("3.15", "13.78", "0.989"),
@@ -83,7 +85,7 @@ def section(found: Records, clips: int, sampling: Sampling) -> str:
     return "\n".join([
         f"{clips} held-out clips (people, voices and sentences that were never trained on) × {seeds} seeds; "
         f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} videos in every row. All figures are mean ± "
-        f"standard deviation over these videos. Sampling: {settings}.",
+        f"standard deviation over these videos; standard errors are over the clips. Sampling: {settings}.",
         "", "### The two stages, and identity (the paper's Table 2)", "", *ablation(found),
         "", "### The speech that is heard", "", *speech(found), "", "![Best lags](evidence/lags.png)", "",
         "![Mouth and loudness over time](evidence/mouths.png)",
@@ -100,9 +102,9 @@ def ablation(found: Records) -> list[str]:
         "background motion": (lambda r: r.background, 3), "identity distance": (lambda r: r.identity, 2),
         "mouth's movement": (lambda r: 1000 * r.mouth, 2),
     }
-    head = ["", *columns, "paper: Sync-C", "SD", "IDC"]
+    head, of = ["", *columns, "paper: Sync-C", "SD", "IDC"], {name: measure for name, (measure, _) in columns.items()}
     rows = [
-        [label, *(_spread(map(of, found[name]), digits) for of, digits in columns.values()), *PAPER.get(name, ("", "", ""))]
+        [label, *(_spread(map(of[column], found[name]), columns[column][1]) for column in columns), *PAPER.get(name, ("",) * 3)]
         for name, label in ROWS.items() if found[name]
     ]
     return [
@@ -113,10 +115,11 @@ def ablation(found: Records) -> list[str]:
         "distance in Lab from the reference, over the head once it is held still; 0 is the same, "
         "a video of another person is at 16 to 38. "
         "Mouth's movement: standard deviation of its opening, in thousandths of the picture.",
-        *_paired(found, "no_identity", columns["identity distance"][0], "is farther from the reference without identity"),
-        *_paired(found, "frame", columns["subject motion"][0], "moves more with the frame stage only"),
-        *_paired(found, "clip", columns["synchrony"][0], "is in better synchrony with the clip stage only"),
-        *_paired(found, "frame", columns["synchrony"][0], "is in better synchrony with the frame stage only"),
+        *_paired(found, "no_identity", of["identity distance"], "is farther from the reference where identity was not trained"),
+        *_paired(found, "no_face", of["identity distance"], "is farther from the reference where the face is not given"),
+        *_paired(found, "frame", of["subject motion"], "moves more with the frame stage only"),
+        *_paired(found, "clip", of["synchrony"], "is in better synchrony with the clip stage only"),
+        *_paired(found, "frame", of["synchrony"], "is in better synchrony with the frame stage only"),
     ]
 
 
@@ -181,13 +184,12 @@ def _rising(found: Records, coefficient: str, name: str, of: Callable[[Record], 
 def _paired(found: Records, name: str, of: Callable[[Record], float], what: str) -> list[str]:
     """How a setting differs from the neutral one for the same clip and seed."""
     first, second = ({(r.clip, r.seed): of(r) for r in found[each]} for each in (NEUTRAL, name))
-    change = np.array([second[key] - first[key] for key in first if key in second])
-    if not len(change):
+    change = {key: second[key] - first[key] for key in first if key in second}
+    if not change:
         return []
-    error = change.std() / np.sqrt(len(change))
-    share = np.mean(change > 0)
-    by = f"{change.mean():+.3f} ± {error:.3f} (standard error)"
-    return ["", f"The same clip and seed {what} in {share:.0%} of the pairs: {by}."]
+    share = np.mean([value > 0 for value in change.values()])
+    mean, error = _mean_and_error([(clip, value) for (clip, _), value in change.items()])
+    return ["", f"The same clip and seed {what} in {share:.0%} of the pairs: {mean:+.3f} ± {error:.3f} (standard error)."]
 
 
 def _spread(values, digits: int) -> str:
@@ -218,7 +220,9 @@ def _draw(folder: Path, found: Records, archive: Archive, clips: Sequence[Clip])
     panels = []
     for coefficient in ("expression", "body"):
         at = {value: found[_at(coefficient, value)] for value in LEVELS if found[_at(coefficient, value)]}
-        series = {name: [_mean_and_error([of(r) for r in records]) for records in at.values()] for name, of in lines.items()}
+        series = {
+            name: [_mean_and_error((r.clip, of(r)) for r in records) for records in at.values()] for name, of in lines.items()
+        }
         panels.append((coefficient, list(at), series))
     figures.levels(folder / "omega.png", panels)
     figures.contact(folder / "clips.jpg", [
@@ -241,8 +245,13 @@ def _lags_with_others(records: Sequence[Record], clips: Sequence[Clip]) -> list[
     return [measures.synchrony(np.array(r.opening), loud[(r.heard + 1) % len(clips)]).lag for r in records]
 
 
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values) / np.sqrt(len(values)))
+def _mean_and_error(values: Iterable[tuple[int, float]]) -> tuple[float, float]:
+    """Mean and its standard error, of values by clip: those of one clip are no independent ones, whatever their seeds."""
+    by_clip = defaultdict(list)
+    for clip, value in values:
+        by_clip[clip].append(value)
+    means = [np.mean(each) for each in by_clip.values()]
+    return float(np.mean(means)), float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else 0.0
 
 
 def _frames(archive: Archive, record: Record) -> np.ndarray:

@@ -97,9 +97,11 @@ def train_vae(folder: Path) -> None:
 def train_wav2vec2(folder: Path) -> None:
     from . import wav2vec2
 
-    if not (folder / "models/wav2vec2").is_dir():
-        sounds = training_videos(folder).sounds
-        wav2vec2.train(sounds, folder / "models/wav2vec2", folder / "checkpoints/wav2vec2.pt")
+    path = folder / "models/wav2vec2"
+    if not path.is_dir():
+        wav2vec2.train(training_videos(folder).sounds, path, folder / "checkpoints/wav2vec2.pt")
+    known, unknown = (videos.read(folder / "videos" / name).sounds for name in ("long", "test"))
+    wav2vec2.loudness_r2(path, known, unknown)
 
 
 def train_face_encoder(folder: Path) -> None:
@@ -109,6 +111,8 @@ def train_face_encoder(folder: Path) -> None:
     if not path.is_file():
         seen = training_videos(folder)
         face_encoder.train(seen.frames, seen.landmarks, path, folder / "checkpoints/face_encoder.pt")
+    unknown = videos.read(folder / "videos/test")
+    face_encoder.verify(path, unknown.frames, unknown.landmarks)
 
 
 def prepare(folder: Path) -> None:
