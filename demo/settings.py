@@ -13,7 +13,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "LoadAudio": {"audio": SPEECH},
     "WanContextWindowsManual": {"context_length": 33},  # several windows also in the 3.5 s of the demo's speech
     "ImageScaleToMaxDimension": {"largest_size": SIZE},
-    "FantasyTalkingSampler": {"steps": 10, "text_cfg": 1.0, "audio_cfg": 3.0},
+    "FantasyTalkingSampler": {"steps": 10, "text_cfg": 1.0, "audio_cfg": 2.0},
 }
 """What differs from the templates: inputs of the nodes of a class."""
 

@@ -52,7 +52,7 @@ HALVES = ("train_0", "train_1")
 DEMO = 211
 """The test video whose person the demo shows. A detector made for photographs finds that face: the identity template asks."""
 DEMO_SPEECH = "Hello, I am a small model, and I can talk."
-DEMO_VOICE = Voice("en-gb-scotland+f4", pitch=55, speed=170)
+DEMO_VOICE = Voice("en-gb-scotland+f4", pitch=55, speed=134)
 PRODUCTS = ("vae.safetensors", "wav2vec2", "face_encoder.onnx", "dit.safetensors", "adapter.safetensors")
 
 
