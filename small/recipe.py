@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import librosa
 import numpy as np
 import soundfile
 import torch
@@ -206,7 +207,7 @@ def ship(folder: Path) -> None:
             shutil.copyfile(source, target)
     shown = videos.look_of("test", DEMO)
     Image.fromarray(draw(shown, Pose())).save(DEMO_FOLDER / "drawn_portrait.png")
-    sound = say(DEMO_SPEECH, DEMO_VOICE)
+    sound, _ = librosa.effects.trim(say(DEMO_SPEECH, DEMO_VOICE), top_db=40)
     soundfile.write(DEMO_FOLDER / "drawn_speech.wav", np.pad(sound, (RATE // 8, RATE // 8)), RATE)
 
 

@@ -33,7 +33,7 @@ OWN = {"fantasytalking_trained.safetensors"}  # stands for a file of the user's 
 
 NEWER = {"FrameInterpolationModelLoader", "FrameInterpolate"}  # older versions of the host have no such nodes
 SIZES = {"fantasytalking_upscale": "512x512, 161 frames at 46 per second, 3.5",  # twice the size, a frame between any two
-         "fantasytalking_long": "256x256, 77 frames at 23 per second, 3.3"}  # all of the recording's 3.19 s
+         "fantasytalking_long": "256x256, 89 frames at 23 per second, 3.9"}  # all of the recording's 3.19 s
 ROOM = {"FantasyTalkingDiTLoader": 156, "FantasyTalkingAdapterLoader": 108, "FantasyTalkingEncodeSpeech": 216,
         "FantasyTalkingCropFace": 334, "FantasyTalkingPreviewSpeech": 300}  # heights that nodes grow to in a run
 
@@ -281,8 +281,8 @@ def test_long_speech_is_sampled_in_windows_for_as_long_as_it_lasts(server, host)
     windows = node_of(prompt, "WanContextWindowsManual")
     assert (windows["context_length"], windows["retain_first_frame"]) == (81, True)
     video = video_of(server, prompt, FantasyTalkingEncodeSpeech={"start_time": 1.0})
-    assert video.startswith("256x256, 53 frames at 23 per second, 2.3")  # 2.19 s are left of the recording
-    assert "Context length 9 with overlap 4 for 14 frames" in server.log.read_text(encoding="utf-8")
+    assert video.startswith("256x256, 65 frames at 23 per second, 2.8")  # 2.77 s are left of the recording
+    assert "Context length 9 with overlap 4 for 17 frames" in server.log.read_text(encoding="utf-8")
 
 
 def test_few_steps_are_guided_by_the_speech_alone_in_two_passes(host):
