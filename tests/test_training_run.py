@@ -185,3 +185,17 @@ def test_a_package_that_is_missing_is_named_with_how_to_install_it(settings, mon
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(FantasyTalkingError, match=f"Training needs {said}.*python -m pip install accelerate tensorboard"):
         training.train(settings)
+
+
+def test_the_command_leaves_the_other_processes_in_order(settings, monkeypatch):
+    """A process that ends while it is still in a group may be aborted, and its launcher then says that training failed."""
+    from fantasytalking_core.training import command
+
+    monkeypatch.setattr(command, "read_config", lambda path: settings)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        assert command.main(["run.yaml"]) == 0
+        assert not torch.distributed.is_initialized()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

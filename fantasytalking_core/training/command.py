@@ -18,12 +18,14 @@ def main(arguments: list[str] | None = None) -> int:
     from .trainer import Trainer
 
     try:
-        last = Trainer(read_config(options.config)).run()
+        trainer = Trainer(read_config(options.config))
+        last = trainer.run()
     except FantasyTalkingError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted: the same command goes on from the last checkpoint.\n")
         return 130
+    trainer.accelerator.end_training()  # not where it failed: it would wait for the other processes
     sys.stdout.write(f"{last}\n")
     return 0

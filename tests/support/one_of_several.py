@@ -59,6 +59,7 @@ def main(host: Path, pack: Path, folder: Path, output: Path) -> None:
     found = train(folder, output, batch_size=1)
     found["sharded"] = sharded_gradients(folder, output.with_name("sharded"))
     torch.save(found, f"{output}.{found['process']}.pt")
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
