@@ -28,8 +28,9 @@ from .studio import Clip, Sampling, Setting, Studio, held_out
 CLIPS, SEEDS = 24, 3
 NEUTRAL = "both"
 """The setting that all others are compared with: the shipped adapter, ω at 0.5."""
-TRUTH, THROUGH_VAE = "truth", "truth through the VAE"
-"""Names of what is no generation: the drawn clip itself, and after its encoding and decoding."""
+TRUTH, THROUGH_VAE, STRANGER = "truth", "truth through the VAE", "another person"
+"""Names of what is no generation: the drawn clip itself, after its encoding and decoding, and another clip in its place."""
+DRAWN = (TRUTH, STRANGER)
 SETTINGS = {
     NEUTRAL: Setting(),
     "clip": Setting("clip"),
@@ -119,7 +120,7 @@ def measure(job: Job, heard: int, frames: np.ndarray, clip: Clip, loud: Sequence
 
 def jobs(clips: int, seeds: int, settings: Sequence[str] = tuple(SETTINGS)) -> Iterator[Job]:
     """All there is to do, such that what is done first shows most."""
-    for setting in (TRUTH, THROUGH_VAE):
+    for setting in (*DRAWN, THROUGH_VAE):
         yield from (Job(setting, clip, 0) for clip in range(clips))
     for seed in range(seeds):
         for clip in range(clips):
@@ -142,7 +143,7 @@ class Archive:
         """What a video is made of, in short."""
         setting = SETTINGS.get(job.setting)
         names = ["models/dit.safetensors", "models/face_encoder.onnx", "models/wav2vec2/model.safetensors"]
-        files = [] if job.setting == TRUTH else ["models/vae.safetensors"]
+        files = [] if job.setting in DRAWN else ["models/vae.safetensors"]
         files += [] if setting is None else [*names, f"runs/{setting.adapter}/adapter.safetensors"]
         settings = "" if setting is None else json.dumps([asdict(setting), asdict(self._sampling)])
         return _digest(self._clips.encode(), settings.encode(), *(self._of(self._folder / file).encode() for file in files))
@@ -205,14 +206,15 @@ def evaluate(
         if archive.record(job) is not None:
             continue
         setting, clip = SETTINGS.get(job.setting), clips[job.clip]
-        heard = other(job.clip, len(clips)) if setting and setting.other_speech else job.clip
+        swapped = setting.other_speech if setting else job.setting == STRANGER
+        heard = other(job.clip, len(clips)) if swapped else job.clip
         frames = archive.frames(job)
         if frames is None:
-            studio = studio or (Studio(folder, sampling) if job.setting != TRUTH else None)
+            studio = studio or (Studio(folder, sampling) if job.setting not in DRAWN else None)
             if setting is not None:
                 frames = studio.film(clip, clips[heard].speech, setting, job.seed)
             else:
-                frames = clip.frames if job.setting == TRUTH else studio.through_vae(clip.frames)
+                frames = clips[heard].frames if job.setting in DRAWN else studio.through_vae(clip.frames)
             archive.keep_frames(job, frames)
             frames = archive.frames(job)
         record = measure(job, heard, frames, clip, loud)

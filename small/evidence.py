@@ -16,6 +16,7 @@ from . import FRAMES, figures, measures
 from .evaluation import (
     NEUTRAL,
     SETTINGS,
+    STRANGER,
     THROUGH_VAE,
     TRUTH,
     Archive,
@@ -58,7 +59,7 @@ def report(archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampli
     Raises:
         FantasyTalkingError: nothing has been measured of the neutral setting.
     """
-    found: Records = {name: [] for name in (TRUTH, THROUGH_VAE, *SETTINGS)}
+    found: Records = {name: [] for name in (TRUTH, STRANGER, THROUGH_VAE, *SETTINGS)}
     for job in jobs(len(clips), seeds):
         if (record := archive.record(job)) is not None:
             found[job.setting].append(record)
@@ -113,7 +114,7 @@ def ablation(found: Records) -> list[str]:
         "pixels per frame of 64 × 64, mean absolute optical flow inside and outside of the person, where there is "
         "something to be seen moving. Identity distance: mean "
         "distance in Lab from the reference, over the head once it is held still; 0 is the same, "
-        "a video of another person is at 16 to 38. "
+        f"a drawn clip of another person is at {_spread((r.identity for r in found[STRANGER]), 0)}. "
         "Mouth's movement: standard deviation of its opening, in thousandths of the picture.",
         *_paired(found, "no_identity", of["identity distance"], "is farther from the reference where identity was not trained"),
         *_paired(found, "no_face", of["identity distance"], "is farther from the reference where the face is not given"),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 from small import ROOT, evidence
-from small.evaluation import NEUTRAL, SETTINGS, THROUGH_VAE, TRUTH, Record
+from small.evaluation import NEUTRAL, SETTINGS, STRANGER, THROUGH_VAE, TRUTH, Record
 from small.studio import Sampling
 from small.world import videos
 
@@ -65,9 +65,11 @@ def test_the_shipped_models_are_measured_and_the_page_is_written(folder, command
     done = command("--settings", *MADE)
     assert done.returncode == 0, done.stderr
     records = [Record(**json.loads(path.read_text(encoding="utf-8"))) for path in (folder / "evaluation").glob("*.json")]
-    assert sorted((r.setting, r.clip) for r in records) == sorted((name, c) for name in (TRUTH, THROUGH_VAE, *MADE) for c in (0, 1))
+    names = (TRUTH, STRANGER, THROUGH_VAE, *MADE)
+    assert sorted((r.setting, r.clip) for r in records) == sorted((name, clip) for name in names for clip in (0, 1))
     for record in records:
-        assert record.heard == (1 - record.clip if record.setting == "other_speech" else record.clip)
+        assert record.heard == (1 - record.clip if record.setting in ("other_speech", STRANGER) else record.clip)
+        assert record.identity > 10 if record.setting == STRANGER else record.identity < 10
         if record.setting == TRUTH:  # a drawn mouth follows the sound, of the speech that belongs to it alone
             assert record.synchrony > 0.85 > 0.5 > record.with_others[0]
     page = (folder / "docs/evidence.md").read_text(encoding="utf-8")
@@ -102,7 +104,8 @@ def record(setting: str, clip: int, **values) -> Record:
 
 
 def test_the_figures_of_the_page():
-    found = {name: [] for name in (TRUTH, THROUGH_VAE, *SETTINGS)}
+    found = {name: [] for name in (TRUTH, STRANGER, THROUGH_VAE, *SETTINGS)}
+    found[STRANGER] = [record(STRANGER, 0, identity=20.0), record(STRANGER, 1, identity=30.0)]
     found[NEUTRAL] = [
         record(NEUTRAL, 0, synchrony=0.5, lag=-2, with_others=[0.3, -0.1], expression=0.2, identity=5.0),
         record(NEUTRAL, 1, synchrony=0.7, lag=5, with_others=[0.0, 0.2], expression=0.4, identity=7.0),
@@ -112,7 +115,7 @@ def test_the_figures_of_the_page():
     found["expression_1.0"] = [record("expression_1.0", 0, expression=0.3), record("expression_1.0", 1, expression=0.6)]
     page = evidence.section(found, 2, Sampling())
     assert "| both | 0.60 ± 0.10 |" in page and "| both, trained without identity | 0.60 ± 0.00 |" in page
-    assert "clip stage only" not in page
+    assert "clip stage only" not in page and "another person is at 25 ± 5." in page
     assert "| with the speech of the other clips, which did not | 0.10 ± 0.16 |" in page
     assert "median 1.5, within 4 frames of 0 in 50% of the videos" in page
     assert "0.1 to 0.5 and 0.5 to 1.0: expression motion rises in 50% and 100% of the pairs." in page
