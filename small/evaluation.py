@@ -31,6 +31,7 @@ NEUTRAL = "both"
 TRUTH, THROUGH_VAE, STRANGER = "truth", "truth through the VAE", "another person"
 """Names of what is no generation: the drawn clip itself, after its encoding and decoding, and another clip in its place."""
 DRAWN = (TRUTH, STRANGER)
+COMPARED_WITH = (*DRAWN, THROUGH_VAE)
 SETTINGS = {
     NEUTRAL: Setting(),
     "clip": Setting("clip"),
@@ -120,7 +121,7 @@ def measure(job: Job, heard: int, frames: np.ndarray, clip: Clip, loud: Sequence
 
 def jobs(clips: int, seeds: int, settings: Sequence[str] = tuple(SETTINGS)) -> Iterator[Job]:
     """All there is to do, such that what is done first shows most."""
-    for setting in (*DRAWN, THROUGH_VAE):
+    for setting in COMPARED_WITH:
         yield from (Job(setting, clip, 0) for clip in range(clips))
     for seed in range(seeds):
         for clip in range(clips):

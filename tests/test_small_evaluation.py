@@ -10,23 +10,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import ndimage
 from small import ROOT, evidence
 from small.evaluation import NEUTRAL, SETTINGS, STRANGER, THROUGH_VAE, TRUTH, Record
 from small.studio import Sampling
 from small.world import videos
+
+from support.world import voice
 
 RUN = ("--clips", "2", "--seeds", "1", "--steps", "1")
 MADE = (NEUTRAL, "other_speech")
 WORDS = "# Evidence\n\nWritten by hand.\n\n{}\nold\n{}\n\nBelow.\n"
 
 
-def syllables(seed: int, seconds: float) -> np.ndarray:
-    """A sound for those who have no speech synthesiser: noise, as loud as syllables are."""
-    random = np.random.default_rng(seed)
-    samples = round(seconds * videos.RATE)
-    loud = ndimage.gaussian_filter1d(np.repeat(random.uniform(0, 1, samples // 2000 + 1) ** 2, 2000)[:samples], 400)
-    return (loud * random.normal(0, 0.2, samples)).astype(np.float32)
+def made_up_speech(split: str, number: int, seconds: float) -> np.ndarray:
+    """For those who have no speech synthesiser."""
+    return voice(np.random.default_rng(number), seconds, videos.RATE)[1]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def folder(tmp_path_factory):
     shutil.copy(folder / "models/adapter.safetensors", folder / "runs/both")
     (folder / "videos/test").mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(videos, "speech", lambda split, number, seconds: syllables(number, seconds))
+        patch.setattr(videos, "speech", made_up_speech)
         for number in range(2):
             videos._make(folder / "videos/test", "test", number)
     return folder

@@ -33,7 +33,7 @@ OWN = {"fantasytalking_trained.safetensors"}  # stands for a file of the user's 
 
 NEWER = {"FrameInterpolationModelLoader", "FrameInterpolate"}  # older versions of the host have no such nodes
 SIZES = {"fantasytalking_upscale": "512x512, 161 frames at 46 per second, 3.5",  # twice the size, a frame between any two
-         "fantasytalking_long": "256x256, 89 frames at 23 per second, 3.9"}  # all of the recording's 3.19 s
+         "fantasytalking_long": "256x256, 89 frames at 23 per second, 3.9"}  # all of the recording's 3.77 s
 ROOM = {"FantasyTalkingDiTLoader": 156, "FantasyTalkingAdapterLoader": 108, "FantasyTalkingEncodeSpeech": 216,
         "FantasyTalkingCropFace": 334, "FantasyTalkingPreviewSpeech": 300}  # heights that nodes grow to in a run
 
