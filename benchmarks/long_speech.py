@@ -20,7 +20,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
-from fantasytalking_core import wav2vec  # noqa: E402
+from fantasytalking_core.speech import wav2vec
 
 RATE = 16000
 

@@ -16,7 +16,7 @@ import comfy.samplers
 from comfy.model_patcher import create_model_options_clone
 from fantasytalking_core.host.conditioning import without_speech
 from fantasytalking_core.host.patch import RUN
-from fantasytalking_core.keys_values import RunCache
+from fantasytalking_core.adapter.keys_values import RunCache
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-SOURCE = Path(__file__).resolve().parent.parent / "small/models"
+SOURCE = Path(__file__).resolve().parent.parent / "examples/drawn_world/models"
 STAND_IN = "fantasytalking demo stand-in"
 """What the metadata of a file without weights says."""
 COPIES = {

@@ -1,4 +1,9 @@
-"""The one exception type for wrong input, and what it quotes of other libraries' errors."""
+"""The one exception type for wrong input, what it quotes of other libraries' errors, and where warnings go."""
+
+import logging
+
+logger = logging.getLogger("fantasytalking")
+"""The package's one logger."""
 
 
 class FantasyTalkingError(ValueError):

@@ -4,7 +4,7 @@ import torch
 
 from .errors import FantasyTalkingError
 
-MIN_SIDE = 64
+MIN_PICTURE_SIDE = 64
 """Pixels; in anything smaller there is no face to be recognised."""
 
 

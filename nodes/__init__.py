@@ -2,10 +2,10 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import face, face_encoder, loaders, motion, preview, sampling, speech
+from . import conditioning, face, identity, loaders, motion, sampling, speech
 
 
 class FantasyTalkingExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        modules = [loaders, face, face_encoder, motion, speech, preview, sampling]
+        modules = [loaders, face, identity, motion, speech, conditioning, sampling]
         return [node for module in modules for node in module.NODES]

@@ -4,7 +4,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io, ui
 
-from ..fantasytalking_core import face_crop
+from ..fantasytalking_core.face import crop as face_crop
 from ..fantasytalking_core.pictures import pictures
 from . import sockets
 

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..fantasytalking_core.adapter import Adapter
+from ..fantasytalking_core.adapter.adapter import Adapter
 from ..fantasytalking_core.host import folders, loading, patch
 from . import shown, sockets
 

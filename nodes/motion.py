@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..fantasytalking_core import motion_from_video
-from ..fantasytalking_core.landmarks import landmarks_of
-from ..fantasytalking_core.motion import NEUTRAL, Motion, MotionRanges
-from ..fantasytalking_core.motion_plot import Panel, plot
+from ..fantasytalking_core.motion import measure as motion_from_video
+from ..fantasytalking_core.face.landmarks import landmarks_of
+from ..fantasytalking_core.adapter.motion import NEUTRAL, Motion, MotionRanges
+from ..fantasytalking_core.motion.plot import Panel, plot
 from ..fantasytalking_core.pictures import pictures
 from . import sockets
 

@@ -3,7 +3,7 @@
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..fantasytalking_core import guidance, schedule
+from ..fantasytalking_core.sampling import guidance, schedule
 from ..fantasytalking_core.host.guider import FantasyTalkingGuider as Guider
 from . import sockets
 

@@ -1,12 +1,10 @@
-"""Speech to tokens, and tokens into the conditioning."""
+"""Speech to tokens, and what they look like."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
-from ..fantasytalking_core import waveform
-from ..fantasytalking_core.host import conditioning
-from ..fantasytalking_core.identity import Identity
-from ..fantasytalking_core.motion import Motion
-from ..fantasytalking_core.speech import Sound, Speech
+from ..fantasytalking_core.speech import plot as speech_plot
+from ..fantasytalking_core.speech import waveform
+from ..fantasytalking_core.speech.speech import Sound, Speech
 from . import shown, sockets
 
 
@@ -65,50 +63,25 @@ class FantasyTalkingEncodeSpeech(io.ComfyNode):
         )
 
 
-class FantasyTalkingConditioning(io.ComfyNode):
+class FantasyTalkingPreviewSpeech(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FantasyTalkingConditioning",
-            display_name="FantasyTalking Conditioning",
+            node_id="FantasyTalkingPreviewSpeech",
+            display_name="FantasyTalking Preview Speech",
             category=f"{sockets.CATEGORY}/speech",
-            description="Adds the speech, and the face and the motion where they are wired, to the prompts. Put it between "
-            "WanImageToVideo and the sampler.",
-            search_aliases=["speech conditioning", "audio conditioning", "audio driven", "talking head", "talking portrait", "fantasy talking"],
-            inputs=[
-                io.Conditioning.Input("positive", tooltip="The positive output of WanImageToVideo."),
-                io.Conditioning.Input("negative", tooltip="The negative output of WanImageToVideo."),
-                sockets.Speech.Input("speech", tooltip="From Encode Speech."),
-                sockets.Identity.Input(
-                    "identity", optional=True,
-                    tooltip="From Encode Face (needs an adapter that was trained with identity) or Encode Face (CLIP). Its "
-                    "weight is the adapter's identity_strength.",
-                ),
-                sockets.Motion.Input(
-                    "motion", optional=True,
-                    tooltip="From Motion Intensity or Motion From Video. Needs an adapter that was trained with motion.",
-                ),
-            ],
-            outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="With all that is wired."),
-                io.Conditioning.Output(
-                    display_name="negative", tooltip="With face and motion, and without speech: the guider needs it so."
-                ),
-            ],
+            description="Draws the speech of a clip: its waveform, the frames, which stretch each latent frame hears, the "
+            "silence that was added at the end, and how loud each frame is.",
+            search_aliases=["waveform", "audio preview", "audio plot", "loudness", "lip sync", "fantasy talking"],
+            is_output_node=True,
+            inputs=[sockets.Speech.Input("speech", tooltip="From Encode Speech.")],
+            outputs=[io.Image.Output(display_name="plot", tooltip="The picture that the node shows, to be saved.")],
         )
 
     @classmethod
-    def execute(
-        cls, positive, negative, speech: Speech, identity: Identity | None = None, motion: Motion | None = None
-    ) -> io.NodeOutput:
-        both = {
-            **({} if identity is None else conditioning.entries_of_face(identity)),
-            **({} if motion is None else conditioning.entries_of_motion(motion)),
-        }
-        return io.NodeOutput(
-            conditioning.with_entries(positive, {**conditioning.entries_of(speech), **both}),
-            conditioning.with_entries(negative, both),
-        )
+    def execute(cls, speech: Speech) -> io.NodeOutput:
+        plot = speech_plot.plot(speech)
+        return io.NodeOutput(plot, ui=ui.PreviewImage(plot, cls=cls))
 
 
-NODES = [FantasyTalkingEncodeSpeech, FantasyTalkingConditioning]
+NODES = [FantasyTalkingEncodeSpeech, FantasyTalkingPreviewSpeech]

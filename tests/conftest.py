@@ -2,18 +2,16 @@
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from fantasytalking_core.search_path import put_host_first
 
-ROOT = Path(__file__).resolve().parent.parent
-HOST = Path(os.environ["FANTASYTALKING_HOST"])
-# The host's own modules come first: the pack has a folder named like the host's nodes.py.
-sys.path[:0] = [str(HOST)]
-sys.path += [str(ROOT), str(ROOT / "tests")]
+from support import ROOT, TESTS
+
+put_host_first(Path(os.environ["FANTASYTALKING_HOST"]), ROOT, TESTS)
 
 
 def link(target: Path, source: Path) -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
-from ..adapter import Adapter
-from ..audio import AudioWidths
+from ..adapter.adapter import Adapter
+from ..adapter.audio import AudioWidths
 from ..errors import FantasyTalkingError
-from ..identity import FaceTokens, Identity
-from ..speech import Speech
+from ..latent_grid import video_frames
+from ..adapter.identity import FaceTokens, Identity
+from ..speech.speech import Speech
 
 IMAGE_TO_VIDEO = "Wan2.1 I2V 14B (480p or 720p)"
 
@@ -44,7 +45,7 @@ def check_speech(speech: Speech, noise_shape: Any, widths: AudioWidths) -> None:
             "load wav2vec2-base-960h (768) in the Wav2Vec2 loader."
         )
     if len(noise_shape) != 5 or noise_shape[2] != speech.latent_frames:
-        found = f"for {4 * noise_shape[2] - 3} frames" if len(noise_shape) == 5 else f"of shape {list(noise_shape)}"
+        found = f"for {video_frames(noise_shape[2])} frames" if len(noise_shape) == 5 else f"of shape {list(noise_shape)}"
         raise FantasyTalkingError(
             f"The latent is {found}, the speech for {speech.frames}: wire the length output of Encode Speech into the "
             "length of WanImageToVideo."

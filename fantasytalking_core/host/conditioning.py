@@ -11,9 +11,9 @@ from typing import Any
 import comfy.conds
 import torch
 
-from ..identity import Identity
-from ..motion import Motion
-from ..speech import Speech
+from ..adapter.identity import Identity
+from ..adapter.motion import Motion
+from ..speech.speech import Speech
 
 WINDOWS = "audio_embed"
 SPEECH = "fantasytalking_speech"

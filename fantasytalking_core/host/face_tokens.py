@@ -6,11 +6,8 @@ import torch
 from einops import rearrange
 
 from ..errors import FantasyTalkingError
-from ..identity import FaceTokens
+from ..adapter.identity import CLIP_WIDTH, FaceTokens
 from ..pictures import pictures
-
-WIDTH = 1280
-"""Width of the tokens that Wan2.1 I2V reads its image from (CLIP ViT-H)."""
 
 
 def face_tokens(clip_vision: Any, face: torch.Tensor) -> FaceTokens:
@@ -21,9 +18,9 @@ def face_tokens(clip_vision: Any, face: torch.Tensor) -> FaceTokens:
     """
     faces = pictures(face, "face")
     tokens = clip_vision.encode_image(faces)["penultimate_hidden_states"]
-    if tokens.ndim != 3 or tokens.shape[-1] != WIDTH:
+    if tokens.ndim != 3 or tokens.shape[-1] != CLIP_WIDTH:
         raise FantasyTalkingError(
-            f"The vision model gives tokens of shape {list(tokens.shape)}, Wan2.1 I2V reads {WIDTH} per token: load CLIP "
+            f"The vision model gives tokens of shape {list(tokens.shape)}, Wan2.1 I2V reads {CLIP_WIDTH} per token: load CLIP "
             "ViT-H (clip_vision_h.safetensors), the same one as for the portrait."
         )
     return FaceTokens(rearrange(tokens.float().cpu(), "b n c -> (b n) c"))

@@ -1,11 +1,14 @@
 """Where files are found: the host's folders, under its keys, as its other model folders."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
-from .. import checkpoint, face_encoder, wav2vec
+from ..adapter import file as adapter_file
+from ..face import encoder as face_encoder
+from ..speech import wav2vec
 from ..errors import FantasyTalkingError
 
 ADAPTERS, WAV2VEC2, FACES = "fantasytalking", "wav2vec2", "facerecognition"
@@ -45,12 +48,38 @@ def _find(key: str, name: str) -> str | None:
     return None if path.anchor or ".." in path.parts else folder_paths.get_full_path(key, name)
 
 
+def path_or_name(value: str, named: Callable[[str], Path], is_it: Callable[[Path], bool] = Path.is_file) -> Path:
+    """For a person at a terminal: what lies at the path, else what has this name in the host's folders."""
+    return Path(value) if is_it(Path(value)) else named(value)
+
+
+def model_path(key: str, value: str, what: str = "file") -> Path:
+    """A file by its path, or by its name in the host's folders of this key.
+
+    Raises:
+        FantasyTalkingError: there is none; names those that there are.
+    """
+    is_known = key in folder_paths.folder_names_and_paths  # older hosts have no folder for detection
+
+    def named(name: str) -> Path:
+        path = _find(key, name) if is_known else None
+        if path is None:
+            known = folder_paths.get_filename_list(key) if is_known else []
+            raise FantasyTalkingError(
+                f"There is no {what} '{name}' in ComfyUI/models/{key} (there are: {', '.join(known) or 'none'}): put it "
+                "there, or give its path."
+            )
+        return Path(path)
+
+    return path_or_name(value, named)
+
+
 def adapter_path(name: str) -> Path:
     path = _find(ADAPTERS, name)
     if path is None:
         raise FantasyTalkingError(
             f"There is no adapter file '{name}': put it into ComfyUI/models/{ADAPTERS}; it is published at "
-            f"{checkpoint.PUBLISHED}."
+            f"{adapter_file.PUBLISHED}."
         )
     return Path(path)
 

@@ -1,14 +1,13 @@
 """The release's guidance as a guider of the host, for any of its samplers."""
 
-import logging
 from typing import Any
 
 import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..errors import FantasyTalkingError
-from ..guidance import Guidance, Pass, Passes, step_of
+from ..errors import FantasyTalkingError, logger
+from ..sampling.guidance import Guidance, Pass, Passes, step_of
 from .conditioning import IDENTITY, MOTION, SPEECH, Conditioning, carries, hearing_as, without_speech
 from .patch import adapter_of
 
@@ -36,7 +35,7 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
         if not heard and carries(negative, SPEECH):
             raise FantasyTalkingError("The speech is in the negative conditioning: swap positive and negative.")
         if not heard and has_adapter:
-            logging.warning(
+            logger.warning(
                 "FantasyTalking: the conditioning carries no speech, the face will not speak. Wire it through "
                 "FantasyTalking Conditioning."
             )

@@ -11,9 +11,9 @@ import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from .. import wav2vec
-from ..adapter import Adapter
-from ..checkpoint import read_adapter
+from ..speech import wav2vec
+from ..adapter.adapter import Adapter
+from ..adapter.file import read_adapter
 
 if TYPE_CHECKING:
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model

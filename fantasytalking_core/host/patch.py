@@ -17,11 +17,11 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
-from ..adapter import Adapter
+from ..adapter.adapter import Adapter
 from ..errors import FantasyTalkingError
-from ..identity import STRENGTH
-from ..keys_values import RunCache
-from .call import Call
+from ..adapter.identity import STRENGTH
+from ..adapter.keys_values import RunCache
+from .model_call import Call
 from .checks import check_identity, check_model, check_motion, check_speech, uncompiled
 from .conditioning import IDENTITY, MOTION, SPEECH, WINDOWS, faceless, silent
 from .timestep import timestep_embedding_plus

@@ -1,6 +1,6 @@
 """A sample from a run in training: a portrait and a speech of the cache, through the guider and sampler of the nodes."""
 
-import logging
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,50 +8,55 @@ import comfy.clip_vision
 import comfy.samplers
 import comfy.sd
 import comfy.utils
-import folder_paths
 import torch
 from comfy_api.latest import InputImpl, Types
 from comfy_extras import nodes_custom_sampler
 from safetensors.torch import save_file
 
-from ..checkpoint import save_adapter
-from ..guidance import Guidance
-from ..identity import FaceEmbedding
-from ..motion import Motion
-from ..schedule import sigmas
-from ..speech import Speech
-from ..training.cache import Sample
-from ..training.config import Config, Level
-from ..training.dataset import Dataset, padded
+from ..adapter.file import save_adapter
+from ..sampling.guidance import Guidance
+from ..adapter.identity import FaceEmbedding
+from ..adapter.motion import Motion
+from ..sampling.schedule import sigmas
+from ..speech.speech import Speech
+from ..training.data.sample import Sample
+from ..training.run.config import Config, Level
+from ..training.run.dataset import Dataset, padded
+from ..errors import FantasyTalkingError, logger
 from .conditioning import Conditioning, entries_of, entries_of_face, entries_of_motion, with_entries
+from .folders import model_path
 from .guider import FantasyTalkingGuider
 from .loading import load_adapter
 from .patch import apply_adapter
-from .training import TrainingDit, in_training
+from .training_dit import TrainingDit, in_training
 
 FOLDER = "samples"
 
 
-def write_sample(
-    dit: TrainingDit, weights: dict[str, torch.Tensor], metadata: dict[str, str], dataset: Dataset, config: Config,
-    level: Level, step: int,
-) -> Path:
-    """Sample with these weights: a silent video where the config names a VAE, else a latent for the host's LoadLatent."""
-    folder = config.output / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "adapter.safetensors"
-    try:
-        save_adapter(file, weights, metadata)
-        with in_training(False), torch.no_grad():
-            adapter = load_adapter(file)
-            latent = sampled(dit, adapter, dataset, config, level)
-    finally:
-        file.unlink(missing_ok=True)
-    path = folder / f"step_{step:08d}"
-    if config.vae is None:
-        return write_latent(path.with_suffix(".latent"), latent)
-    with torch.no_grad():
-        return write_video(path.with_suffix(".mp4"), latent, config.vae, dataset.index.fps)
+@dataclass(frozen=True)
+class HostSampler:
+    """Samples with the weights of a step: a silent video where the config names a VAE, else a latent for LoadLatent."""
+
+    dit: TrainingDit
+
+    def __call__(
+        self, weights: dict[str, torch.Tensor], metadata: dict[str, str], dataset: Dataset, level: Level, step: int
+    ) -> Path:
+        config = dataset.config
+        folder = config.output / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "adapter.safetensors"
+        try:
+            save_adapter(file, weights, metadata)
+            with in_training(False), torch.no_grad():
+                latent = sampled(self.dit, load_adapter(file), dataset, config, level)
+        finally:
+            file.unlink(missing_ok=True)
+        path = folder / f"step_{step:08d}"
+        if config.vae is None:
+            return write_latent(path.with_suffix(".latent"), latent)
+        with torch.no_grad():
+            return write_video(path.with_suffix(".mp4"), latent, config.vae, dataset.index.fps)
 
 
 def sampled(dit: TrainingDit, adapter, dataset: Dataset, config: Config, level: Level) -> torch.Tensor:
@@ -100,11 +105,12 @@ def write_latent(path: Path, latent: torch.Tensor) -> Path:
 
 
 def write_video(path: Path, latent: torch.Tensor, vae: str, fps: float) -> Path:
-    found = vae if Path(vae).is_file() else folder_paths.get_full_path("vae", vae)
-    if found is None:
-        logging.warning("FantasyTalking training: there is no VAE '%s' in ComfyUI/models/vae; the latent is kept.", vae)
+    try:
+        file = model_path("vae", vae, "VAE")
+    except FantasyTalkingError as error:
+        logger.warning("%s The latent is kept.", error)
         return write_latent(path.with_suffix(".latent"), latent)
-    decoder = comfy.sd.VAE(sd=comfy.utils.load_torch_file(found))
+    decoder = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(file)))
     images = decoder.decode(latent)
     images = images.reshape(-1, *images.shape[-3:]).float().cpu()
     components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(fps).limit_denominator(1000))

@@ -1,10 +1,5 @@
-"""From a checkpoint to files that other programs load: our own layout, and the public one for the audio part.
+"""From a checkpoint to files that other programs load: our own layout, and the public one for the audio part."""
 
-    python -m fantasytalking_core.training export OUTPUT_OR_CHECKPOINT adapter.safetensors [--public audio.safetensors]
-"""
-
-import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,10 +7,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ..checkpoint import read_adapter, save_adapter
-from ..convert import DTYPES
+from ..adapter.file import read_adapter, save_adapter
 from ..errors import FantasyTalkingError
-from . import checkpoints
+from .run import checkpoints
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -67,18 +61,3 @@ def export(source: Path, target: Path, public: Path | None = None, dtype: torch.
             raise FantasyTalkingError(f"'{public}' can't be written: {error}.") from error
     stages = ", ".join(f"{stage['steps']} steps at {stage['name']} level" for stage in checkpoints.done_stages(state.config, state.step))
     return f"{target}: {', '.join(adapter.parts)}; {stages}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="train export", description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help="a checkpoint's folder, or the run's output folder for its latest one")
-    parser.add_argument("target", type=Path, help="the .safetensors file to write, for models/fantasytalking")
-    parser.add_argument("--public", type=Path, help="also write the audio part in the public layout, for other programs")
-    parser.add_argument("--dtype", choices=DTYPES, help="store the weights in this type (float32, if not given)")
-    options = parser.parse_args(arguments)
-    try:
-        line = export(options.source, options.target, options.public, options.dtype and DTYPES[options.dtype])
-    except FantasyTalkingError as error:
-        parser.exit(1, f"{error}\n")
-    sys.stdout.write(f"{line}\n")
-    return 0

@@ -1,0 +1,7 @@
+"""What the tests share."""
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+ROOT = TESTS.parent
+"""The repository."""

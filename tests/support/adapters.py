@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from fantasytalking_core.audio import AudioWidths
-from fantasytalking_core.checkpoint import read_adapter
+from fantasytalking_core.adapter.audio import AudioWidths
+from fantasytalking_core.adapter.file import read_adapter
 from fantasytalking_core.errors import FantasyTalkingError
 from safetensors.torch import load_file, save_file
 
+from support import ROOT
 from support.reference import FOLDER
 
-ROOT = Path(__file__).resolve().parents[2]
 LAYOUTS = FOLDER / "fantasytalking" / "layouts"
 COMMUNITY = LAYOUTS / "community_flat.safetensors"
 WHOLE = [path.name for path in sorted(LAYOUTS.iterdir()) if "split" not in path.name]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fantasytalking_core.waveform import Recording, mono_16k
+from fantasytalking_core.speech.waveform import Recording, mono_16k
 
 from support.reference import FOLDER, numbers, pcm
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from fantasytalking_core.face_encoder import embed, read_face_encoder
+from fantasytalking_core.face.encoder import embed, read_face_encoder
 from onnx import TensorProto, helper, numpy_helper
 
 WIDTH = 128

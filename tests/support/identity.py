@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import torch
-from fantasytalking_core.checkpoint import read_adapter, save_adapter
-from fantasytalking_core.identity import IdentityWidths
+from fantasytalking_core.adapter.file import read_adapter, save_adapter
+from fantasytalking_core.adapter.identity import IdentityWidths
 
 from support.reference import FOLDER
 

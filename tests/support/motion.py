@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from fantasytalking_core.checkpoint import read_adapter, save_adapter
+from fantasytalking_core.adapter.file import read_adapter, save_adapter
 
 from support.reference import FOLDER
 

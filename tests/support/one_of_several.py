@@ -11,12 +11,12 @@ import torch
 
 
 def train(folder: Path, output: Path, batch_size: int) -> dict[str, Any]:
-    from fantasytalking_core.training.trainer import Trainer
+    from fantasytalking_core.commands.run import trainer_of
 
     from support import training
 
     settings = training.config(folder / "dit.safetensors", folder / "cache", output, batch_size=batch_size, max_grad_norm=1e9)
-    trainer = Trainer(settings)
+    trainer = trainer_of(settings)
     losses, gradients = [], {}
     real = trainer.accelerator.clip_grad_norm_
 
@@ -34,25 +34,28 @@ def train(folder: Path, output: Path, batch_size: int) -> dict[str, Any]:
 
 def sharded_gradients(folder: Path, output: Path) -> dict[str, torch.Tensor]:
     """Of the run's first samples, one per process, where each holds a part of the weights (FSDP2); whole ones."""
-    from fantasytalking_core.attention import KeyValue
-    from fantasytalking_core.training.trainer import Trainer
+    from fantasytalking_core.adapter.attention import KeyValue
+    from fantasytalking_core.commands.run import trainer_of
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     from support import training
 
-    trainer = Trainer(training.config(folder / "dit.safetensors", folder / "cache", output, batch_size=1))
+    trainer = trainer_of(training.config(folder / "dit.safetensors", folder / "cache", output, batch_size=1))
     rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
     step, mesh = trainer.accelerator.unwrap_model(trainer.step), init_device_mesh("cpu", (processes,))
     for module in [module for module in step.modules() if isinstance(module, KeyValue)] + [step]:
         fully_shard(module, mesh=mesh)
-    with trainer.host.in_training():
+    with trainer.dit.gradients():
         step(trainer.dataset[rank], "clip").loss.backward()
     return {name: weight.grad.full_tensor() for name, weight in step.named_parameters()}
 
 
 def main(host: Path, pack: Path, folder: Path, output: Path) -> None:
-    sys.path[:] = [str(host), *(path for path in sys.path if path != str(pack)), str(pack), str(pack / "tests")]
+    sys.path.append(str(pack))
+    from fantasytalking_core.search_path import put_host_first
+
+    put_host_first(host, pack, pack / "tests")
     from fantasytalking_core.host.start import start_host
 
     start_host(None)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 from einops import reduce, repeat
-from fantasytalking_core.training.cache import Index, Sample
-from fantasytalking_core.training.encoders import PARTS, Encoders
-from fantasytalking_core.training.prepare import PrepareSettings, prepare
+from fantasytalking_core.training.data.cache import Index
+from fantasytalking_core.training.data.sample import Sample
+from fantasytalking_core.training.data.encoders import PARTS, Encoders
+from fantasytalking_core.training.data.prepare import PrepareSettings, prepare
 
 SETTINGS = PrepareSettings(frames=9, fps=23.0, width=32, height=48)
 CLIP_SECONDS = 9 / 23

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from fantasytalking_core.windows import latent_frames
+from fantasytalking_core.speech.windows import latent_frames
 
 from support.reference import SEED, Case, normalised
 
@@ -43,7 +43,7 @@ class Watch:
 
     def attention(self, host, monkeypatch):
         """Report the speech attention of the pack here; it runs as it is."""
-        call = host.core("host.call")
+        call = host.core("host.model_call")
         real = call.window_attention
 
         def watched(q, k, v, windows, *args):
@@ -58,7 +58,7 @@ def speech(host, frames: int, seed: int = 3):
     """Random audio tokens for a clip, about 50 a second at 23 fps."""
     tokens = int(frames / 23 * 50) - 1
     values = torch.randn(tokens, 768, generator=torch.Generator().manual_seed(seed))
-    return host.core("speech").Speech(values, frames, 23.0)
+    return host.core("speech.speech").Speech(values, frames, 23.0)
 
 
 def clip(frames: int, size: int = 4, batch: int = 1) -> tuple[list, list, dict]:

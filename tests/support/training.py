@@ -4,16 +4,11 @@ import json
 from pathlib import Path
 
 import torch
-from fantasytalking_core.identity import IdentitySizes
-from fantasytalking_core.motion import MotionRanges
-from fantasytalking_core.training import cache
-from fantasytalking_core.training.config import (
-    AudioSizes,
-    Config,
-    Drop,
-    MotionSizes,
-    Stage,
-)
+from fantasytalking_core.adapter.identity import IdentitySizes
+from fantasytalking_core.adapter.motion import MotionRanges
+from fantasytalking_core.training.data import cache
+from fantasytalking_core.training.data.sample import Sample
+from fantasytalking_core.training.run.config import AudioSizes, Config, Drop, MotionSizes, Stage
 from safetensors.torch import save_file
 
 TEXT, AUDIO, FACE = 32, 12, 8
@@ -47,7 +42,7 @@ def write_dit(path: Path, dim: int = 48, heads: int = 4, layers: int = 2, text: 
     save_file(weights, path, {"config": json.dumps({"transformer": {"num_heads": heads, "text_dim": text}})})
 
 
-def sample(seed: int, size: int = 4, **changes) -> cache.Sample:
+def sample(seed: int, size: int = 4, **changes) -> Sample:
     """Random numbers in the shape of a sample; a mouth in the middle."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -62,10 +57,10 @@ def sample(seed: int, size: int = 4, **changes) -> cache.Sample:
         "clip": random(257, 1280), "speech": random(TOKENS, AUDIO), "lips": lips,
         "motion": torch.tensor([0.0005, 0.01]), "face": torch.nn.functional.normalize(random(FACE), dim=0),
     }
-    return cache.Sample(**{**parts, **changes})
+    return Sample(**{**parts, **changes})
 
 
-def write_cache(folder: Path, *samples: cache.Sample, frames: int = FRAMES) -> Path:
+def write_cache(folder: Path, *samples: Sample, frames: int = FRAMES) -> Path:
     folder.mkdir(parents=True)
     entries = []
     for number, each in enumerate(samples):
@@ -94,8 +89,8 @@ NOTHING_DROPPED = Drop(0.0, 0.0, 0.0)
 
 def train(settings: Config) -> list[dict[str, float]]:
     """Train; returns what each step reported."""
-    from fantasytalking_core.training.trainer import Trainer
+    from fantasytalking_core.commands.run import trainer_of
 
     found = []
-    Trainer(settings).run(lambda step, values: found.append(values))
+    trainer_of(settings).run(lambda step, values: found.append(values))
     return found

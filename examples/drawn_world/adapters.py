@@ -1,0 +1,75 @@
+"""The small adapters: runs of the pack's own trainer on the frozen small DiT.
+
+`both` is the one that is shipped, trained in the paper's two stages (§3.2); the others, with as many steps, lack one of
+its parts, and show by comparison what that part does.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from fantasytalking_core.adapter.identity import IdentitySizes
+from fantasytalking_core.training.run.config import AudioSizes, Config, MotionSizes, Stage
+from fantasytalking_core.training.export import export
+from fantasytalking_core.commands.run import trainer_of
+from torch.nn.attention import sdpa_kernel
+
+from . import SEED, TEXT_ROWS
+from .dit import ATTENTION
+
+CLIP_STEPS, FRAME_STEPS = 600, 2000
+SHIPPED = "both"
+VARIANTS: dict[str, dict[str, Any]] = {
+    SHIPPED: {},
+    "frame": {"stages": (Stage("frame", CLIP_STEPS + FRAME_STEPS),)},
+    "clip": {"stages": (Stage("clip", CLIP_STEPS + FRAME_STEPS),)},
+    "no_identity": {"parts": ("audio", "motion")},
+}
+"""What differs from the shipped adapter's settings."""
+
+
+def config(variant: str, folder: Path) -> Config:
+    """A variant's settings.
+
+    Args:
+        folder: of the training: the DiT is in its `models`, the samples are in `cache/train`.
+    """
+    shipped = Config(
+        dtype="fp32",  # of the weights; `train` has products computed in bfloat16, which the host does not do on a CPU
+        model=str(folder / "models" / "dit.safetensors"),
+        cache=folder / "cache" / "train",
+        output=folder / "runs" / variant,
+        stages=(Stage("clip", CLIP_STEPS), Stage("frame", FRAME_STEPS)),
+        audio=AudioSizes(projected=128),
+        identity=IdentitySizes(queries=4, resampler=96, depth=1, heads=4, inner=96, projected=128),
+        motion=MotionSizes(hidden=64),
+        batch_size=16,
+        learning_rate=2e-3,
+        warmup_steps=50,
+        text_rows=TEXT_ROWS,
+        seed=SEED,
+        gradient_checkpointing=False,
+        workers=0,
+        checkpoint_every=200,
+        sample_every=0,
+    )
+    return replace(shipped, **VARIANTS[variant])
+
+
+def train(variant: str, folder: Path) -> Path:
+    """Train a variant, from where it stands; returns its adapter file in its run's folder.
+
+    That of the shipped one is copied to the other models as well.
+    """
+    settings = config(variant, folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.autocast(device, torch.bfloat16, cache_enabled=False), sdpa_kernel(ATTENTION):  # no cache: weights change inside
+        trainer_of(settings).run()
+    path = settings.output / "adapter.safetensors"
+    path.unlink(missing_ok=True)
+    export(settings.output, path)
+    if variant == SHIPPED:
+        shutil.copyfile(path, folder / "models" / path.name)
+    return path

@@ -1,0 +1,195 @@
+"""The small DiT: Wan2.1 I2V of the host's own class, trained from scratch as image to video, without any speech.
+
+Flow matching as in the adapter's training (`fantasytalking_core.training.run.objective`), but for every weight of the DiT. It
+learns the drawn people and how they move; when their mouths open it can't know, that is left to the adapter.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.ops
+import torch
+from comfy.ldm.wan.model import WanModel
+from fantasytalking_core.files import complete
+from fantasytalking_core.host.training_dit import MASK_CHANNELS, in_training, plain_attention
+from fantasytalking_core.training.data.cache import Index, load_null_text
+from fantasytalking_core.training.data.sample import Sample
+from fantasytalking_core.training.run.dataset import padded
+from fantasytalking_core.training.run.objective import generator, noised, shifted, whole_losses
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from . import SEED, TEXT_DIM, TEXT_ROWS
+from .loop import Plan, fit
+
+SHIFT = 3.0
+"""Of the training sigmas. The adapter is trained and sampled with 5; less shift gives more of the steps to fine detail,
+which a DiT that begins with nothing has to learn as well."""
+NULL_TEXT, OTHER_TEXT = 0.1, 0.3
+"""How often the prompt is that of the empty one, and how often random words, so that no other prompt means anything."""
+OTHER_WORDS = 30
+"""Random words at most."""
+DROP_IMAGE = 0.05
+ATTENTION = SDPBackend.MATH
+"""Of PyTorch's ways to attend. With heads as small as these the backward pass of the one that it would choose on a CPU
+takes half of the time of a step (measured: 0.88 s a step, 0.45 s with this one)."""
+TIMESTEPS = 1000.0
+"""The timestep that the host gives Wan for σ = 1."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the DiT; what is not named here is as in Wan2.1 I2V 14B."""
+
+    dim: int = 192
+    heads: int = 6
+    layers: int = 6
+    ffn_dim: int = 768
+    text_dim: int = TEXT_DIM
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How many samples a step has: short ones, but every `long_every`-th step long ones."""
+
+    short: int = 16
+    long: int = 6
+    long_every: int = 5
+
+    def is_long(self, step: int) -> bool:
+        return step % self.long_every == self.long_every - 1
+
+
+PLAN = Plan(steps=3600, rate=1e-3, muon=0.02, average=0.998, checkpoint_every=100)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """All samples of a cache in memory, in float16.
+
+    Attributes:
+        latents, image: `[N, 16, T, h, w]`.
+        clip: `[N, tokens, 1280]`.
+        text: `[N, TEXT_ROWS, text]`.
+        null_text: `[TEXT_ROWS, text]`.
+    """
+
+    latents: torch.Tensor
+    image: torch.Tensor
+    clip: torch.Tensor
+    text: torch.Tensor
+    null_text: torch.Tensor
+
+    @classmethod
+    def load(cls, cache: Path) -> "Samples":
+        samples = [Sample.load(cache / entry.file) for entry in Index.load(cache).samples]
+        latents, image, clip = (torch.stack([getattr(each, name) for each in samples]) for name in ("latents", "image", "clip"))
+        text = torch.stack([padded(each.text, TEXT_ROWS) for each in samples]).half()
+        return cls(latents, image, clip, text, padded(load_null_text(cache), TEXT_ROWS).half())
+
+    def to(self, device: torch.device) -> "Samples":
+        return Samples(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step reads, in float32: `x0` and `noise` `[B, 16, T, h, w]`, `sigma` `[B]`, and what is given with them.
+
+    Attributes:
+        given: `[B, 20, T, h, w]`, mask and image latents; zero where the image is dropped, as is `clip`.
+    """
+
+    x0: torch.Tensor
+    noise: torch.Tensor
+    sigma: torch.Tensor
+    given: torch.Tensor
+    clip: torch.Tensor
+    text: torch.Tensor
+
+
+def draw(samples: Samples, size: int, step: int) -> Batch:
+    """The batch of a step: all chance follows from its number."""
+    source, device = generator("dit", SEED, step), samples.latents.device
+    places = torch.randint(len(samples.latents), (size,), generator=source).to(device)
+    u, text_chance, image_chance = torch.rand(3, size, generator=source)
+    x0, image, clip, text = (getattr(samples, name)[places].float() for name in ("latents", "image", "clip", "text"))
+    noise, words = torch.randn(x0.shape, generator=source), torch.randn(text.shape, generator=source)
+    counts = torch.randint(1, OTHER_WORDS + 1, (size, 1), generator=source)
+    words = words * (torch.arange(text.shape[1]) < counts)[..., None]
+    is_null, is_other = (
+        chosen.to(device)[:, None, None] for chosen in (text_chance < NULL_TEXT, text_chance > 1 - OTHER_TEXT)
+    )
+    text = torch.where(is_null, samples.null_text.float(), torch.where(is_other, words.to(device), text))
+    shown = (image_chance >= DROP_IMAGE).float().to(device)
+    mask = torch.zeros_like(x0[:, :MASK_CHANNELS])
+    mask[:, :, 0] = 1.0
+    given = torch.cat([mask, image], dim=1) * shown[:, None, None, None, None]
+    return Batch(x0, noise.to(device), shifted(u, SHIFT).to(device), given, clip * shown[:, None, None], text)
+
+
+def velocity(dit: WanModel, batch: Batch) -> torch.Tensor:
+    """v of the batch's noised samples, `[B, 16, T, h, w]` float32, computed in bfloat16 where that is enough."""
+    seen = torch.cat([noised(batch.x0, batch.noise, batch.sigma), batch.given], dim=1)
+    options = {"optimized_attention_override": plain_attention}
+    with torch.autocast(seen.device.type, torch.bfloat16):
+        found = dit(seen, TIMESTEPS * batch.sigma, context=batch.text, clip_fea=batch.clip, transformer_options=options)
+    return found.float()
+
+
+def new_dit(sizes: Sizes = Sizes()) -> WanModel:
+    """A DiT that gives v = 0 for everything, ready to learn.
+
+    The host leaves its weights as the memory was. All are Xavier's here: the standard deviation 0.02 that Wan has for its
+    embeddings is nearly that at the width of the 14B model, and a quarter of it at this one.
+    """
+    dit = WanModel(
+        model_type="i2v", in_dim=36, dim=sizes.dim, ffn_dim=sizes.ffn_dim, freq_dim=256, text_dim=sizes.text_dim, out_dim=16,
+        num_heads=sizes.heads, num_layers=sizes.layers, cross_attn_norm=True, operations=comfy.ops.disable_weight_init,
+        dtype=torch.float32,
+    )
+    source = generator("dit", SEED, "weights")
+    with torch.no_grad():
+        for name, value in dit.named_parameters():
+            if name.endswith("modulation"):
+                value.normal_(0, sizes.dim**-0.5, generator=source)
+            elif name == "head.head.weight":
+                value.zero_()
+            elif value.ndim > 1:
+                nn.init.xavier_uniform_(value.flatten(1), generator=source)
+            elif name.startswith("text_embedding"):  # a bias: rows of zeros must not become keys of no length, which are normed
+                value.normal_(0, 0.02, generator=source)
+            else:
+                value.fill_(1.0 if name.endswith("weight") else 0.0)
+    return dit
+
+
+def train(
+    short: Path, long: Path, path: Path, checkpoint: Path, plan: Plan = PLAN, sizes: Sizes = Sizes(),
+    batches: Batches = Batches(),
+) -> None:
+    """Train on the caches of short and long clips; on a GPU, if there is one.
+
+    Args:
+        path: the safetensors file to write, in float16, as the host's loader of diffusion models takes it.
+        checkpoint: see `fit`.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dit, few, many = new_dit(sizes).to(device), Samples.load(short).to(device), Samples.load(long).to(device)
+
+    def loss(step: int) -> torch.Tensor:
+        batch = draw(many, batches.long, step) if batches.is_long(step) else draw(few, batches.short, step)
+        return whole_losses(velocity(dit, batch), batch.x0, batch.noise).mean()
+
+    with in_training(), sdpa_kernel(ATTENTION):  # the backward pass too
+        weights = fit(dit, loss, plan, checkpoint)
+    save(path, weights, sizes)
+
+
+def save(path: Path, weights: dict[str, torch.Tensor], sizes: Sizes) -> None:
+    """The file with what no weight tells the host: the number of heads, and that prompts are this wide."""
+    about = {"transformer": {"num_heads": sizes.heads, "text_dim": sizes.text_dim}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with complete(path) as partial:
+        save_file({name: value.half().cpu() for name, value in weights.items()}, partial, {"config": json.dumps(about)})

@@ -1,0 +1,235 @@
+"""The recipe: everything in examples/drawn_world/models again, from a seed, in stages that each go on where they were interrupted.
+
+    videos         the talking world, drawn and spoken (needs the program espeak-ng)
+    vae            the Wan VAE
+    wav2vec2       what listens
+    face_encoder   what tells faces apart
+    prepare        the pack's own training caches of the videos
+    dit            image-to-video, without speech
+    adapters       speech, identity and motion by the pack's own trainer: the shipped one, and those of the ablation
+    ship           the files to examples/drawn_world/models
+"""
+
+import argparse
+import logging
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import librosa
+import numpy as np
+import soundfile
+import torch
+from fantasytalking_core.errors import FantasyTalkingError
+from PIL import Image
+
+from . import FPS, FRAMES, LONG_FRAMES, ROOT, SIZE
+from .world import videos
+from .world.portrait import Pose, draw
+from .world.voices import RATE, Voice, say
+
+if TYPE_CHECKING:
+    from fantasytalking_core.training.data.encoders import Encoders
+
+SHIPPED = ROOT / "examples/drawn_world/models"
+DEMO_FOLDER = ROOT / "demo"
+FOLDERS: dict[str, tuple[videos.Split, range]] = {
+    "train_0": ("train", range(320)), "train_1": ("train", range(320, 640)), "long": ("train", range(640, 800)),
+    "test": ("test", range(24)),
+}
+"""Folders of videos: whose they are, and their numbers."""
+CACHES = {"train_0": FRAMES, "train_1": FRAMES, "long": LONG_FRAMES}
+"""Training caches, as the folders that they are made of, and the frames of their clips."""
+HALVES = ("train_0", "train_1")
+"""Two caches are made at the same time, and become one, `train`."""
+DEMO = 211
+"""The test video whose person the demo shows. A detector made for photographs finds that face: the identity template asks."""
+DEMO_SPEECH = "Hello, I am a small model, and I can talk."
+DEMO_VOICE = Voice("en-gb-scotland+f4", pitch=55, speed=134)
+PRODUCTS = ("vae.safetensors", "wav2vec2", "face_encoder.onnx", "dit.safetensors", "adapter.safetensors")
+
+
+def work_folder() -> Path:
+    """Where everything is made: .host/small, which git ignores."""
+    return Path(os.environ["FANTASYTALKING_BASE"]).parent / "small"
+
+
+def in_two_processes(work: Callable[[str], None], names: Sequence[str]) -> None:
+    """Call `work` with every name, two at a time: tensors this small gain little from a second thread."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), _begin) as pool:
+        list(pool.map(work, names, chunksize=1))
+
+
+def _begin() -> None:
+    """What a process needs before it can work."""
+    from fantasytalking_core.host.start import start_host
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    start_host(os.environ["FANTASYTALKING_BASE"])
+    torch.set_num_threads(1)  # the processes would wait for each other's threads
+
+
+def make_videos(folder: Path) -> None:
+    for name, (split, numbers) in FOLDERS.items():
+        videos.make_videos(folder / "videos" / name, split, numbers)
+
+
+def training_videos(folder: Path) -> videos.Videos:
+    return videos.read(*(folder / "videos" / half for half in HALVES))
+
+
+def train_vae(folder: Path) -> None:
+    from . import vae
+
+    path = folder / "models/vae.safetensors"
+    if not path.is_file():
+        vae.train(training_videos(folder).frames, path, folder / "checkpoints/vae.pt")
+    vae.psnr(path, videos.read(folder / "videos/test").frames[:, :FRAMES])
+
+
+def train_wav2vec2(folder: Path) -> None:
+    from . import wav2vec2
+
+    path = folder / "models/wav2vec2"
+    if not path.is_dir():
+        wav2vec2.train(training_videos(folder).sounds, path, folder / "checkpoints/wav2vec2.pt")
+    known, unknown = (videos.read(folder / "videos" / name).sounds for name in ("long", "test"))
+    wav2vec2.loudness_r2(path, known, unknown)
+
+
+def train_face_encoder(folder: Path) -> None:
+    from . import face_encoder
+
+    path = folder / "models/face_encoder.onnx"
+    if not path.is_file():
+        seen = training_videos(folder)
+        face_encoder.train(seen.frames, seen.landmarks, path, folder / "checkpoints/face_encoder.pt")
+    unknown = videos.read(folder / "videos/test")
+    face_encoder.verify(path, unknown.frames, unknown.landmarks)
+
+
+def prepare(folder: Path) -> None:
+    """The cache of short clips and that of long ones."""
+    if not (folder / "cache/train").is_dir():
+        in_two_processes(partial(make_cache, folder), list(CACHES))
+        merge([folder / "cache" / half for half in HALVES], folder / "cache/train")
+
+
+def make_cache(folder: Path, name: str) -> None:
+    """One of CACHES, by the pack's own `prepare`, in a process of its own."""
+    from fantasytalking_core.training.data.prepare import prepare as make
+    from fantasytalking_core.training.data.prepare import PrepareSettings
+
+    def tell(done: int, total: int, where: str) -> None:
+        if done % 40 == 0:
+            logging.info("prepare %s: %s, video %d of %d", name, where, done, total)
+
+    settings = PrepareSettings(frames=CACHES[name], fps=FPS, width=SIZE, height=SIZE)
+    make(folder / "videos" / name, folder / "cache" / name, settings, encoders(folder / "models"), tell)
+
+
+def encoders(models: Path) -> "Encoders":
+    """The family's own and the stand-ins for the two that have no small counterpart."""
+    from demo.stand_ins import StandInImageEncoder, StandInTextEncoder
+    from fantasytalking_core.host import load_encoders as host
+    from fantasytalking_core.training.data.encoders import PARTS, Encoders
+
+    text, image, video = StandInTextEncoder(), StandInImageEncoder(), host.video_encoder(models / "vae.safetensors")
+
+    def fast(frames: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16):  # in a third of the time
+            return video(frames)
+
+    return Encoders(
+        video=fast,
+        speech=host.speech_encoder(models / "wav2vec2"),
+        text=lambda prompt: host.without_padding(text.encode_from_tokens_scheduled(text.tokenize(prompt))[0][0][0]),
+        image=lambda picture: image.encode_image(picture[None], crop=False)["penultimate_hidden_states"][0],
+        face=host.face_encoder_of(models / "face_encoder.onnx"),
+        models=dict.fromkeys(PARTS, "the small family"),
+    )
+
+
+def merge(parts: Sequence[Path], cache: Path) -> None:
+    """Caches of the same kind to one, which appears complete."""
+    from fantasytalking_core.training.data.cache import INDEX, Index
+    from fantasytalking_core.training.data.prepare import ranges
+
+    indices, partial_cache = [Index.load(part) for part in parts], cache.with_name(cache.name + ".part")
+    shutil.rmtree(partial_cache, ignore_errors=True)
+    for part in parts:
+        shutil.copytree(part, partial_cache, dirs_exist_ok=True, ignore=shutil.ignore_patterns(INDEX))
+    entries = [entry for index in indices for entry in index.samples]
+    left_out = {name: reason for index in indices for name, reason in index.left_out.items()}
+    whole = replace(indices[0], samples=tuple(entries), left_out=left_out, ranges=ranges(partial_cache, entries))
+    whole.save(partial_cache)
+    partial_cache.rename(cache)
+
+
+def train_dit(folder: Path) -> None:
+    from . import dit
+
+    path = folder / "models/dit.safetensors"
+    if not path.is_file():
+        dit.train(folder / "cache/train", folder / "cache/long", path, folder / "checkpoints/dit.pt")
+
+
+def train_adapters(folder: Path) -> None:
+    from . import adapters
+
+    variants = [name for name in adapters.VARIANTS if not (folder / "runs" / name / "adapter.safetensors").is_file()]
+    in_two_processes(partial(train_adapter, folder), variants)
+
+
+def train_adapter(folder: Path, variant: str) -> None:
+    """One of `adapters.VARIANTS`, in a process of its own."""
+    from . import adapters
+
+    adapters.train(variant, folder)
+
+
+def ship(folder: Path) -> None:
+    """The products to examples/drawn_world/models, and to demo/ what they are shown on."""
+    SHIPPED.mkdir(parents=True, exist_ok=True)
+    for name in PRODUCTS:
+        source, target = folder / "models" / name, SHIPPED / name
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(source, target)
+    shown = videos.look_of("test", DEMO)
+    Image.fromarray(draw(shown, Pose())).save(DEMO_FOLDER / "drawn_portrait.png")
+    sound, _ = librosa.effects.trim(say(DEMO_SPEECH, DEMO_VOICE), top_db=40)
+    soundfile.write(DEMO_FOLDER / "drawn_speech.wav", np.pad(sound, (RATE // 8, RATE // 8)), RATE)
+
+
+STAGES: dict[str, Callable[[Path], None]] = {
+    "videos": make_videos, "vae": train_vae, "wav2vec2": train_wav2vec2, "face_encoder": train_face_encoder, "prepare": prepare,
+    "dit": train_dit, "adapters": train_adapters, "ship": ship,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """`train small`; returns the exit status. Each stage does what is missing of it."""
+    parser = argparse.ArgumentParser(prog="train small", description=__doc__.split("\n")[0])
+    parser.add_argument("--only", choices=STAGES, help="a single stage")
+    chosen, folder = parser.parse_args(arguments).only, work_folder()
+    try:
+        for name, stage in STAGES.items():
+            if chosen in (None, name):
+                started = time.monotonic()
+                logging.info("%s ...", name)
+                stage(folder)
+                logging.info("%s: done in %.0f s", name, time.monotonic() - started)
+    except FantasyTalkingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0

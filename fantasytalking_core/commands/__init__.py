@@ -1,0 +1,1 @@
+"""The commands of `python -m fantasytalking_core`: they alone join training and host."""

@@ -1,0 +1,129 @@
+"""What the adapter adds in one model call: speech and face, to the result of every block's cross-attention.
+
+    Z′ = Z + λ1·Attn(Q, K_audio, V_audio) + λ2·Attn(Q, K_id, V_id)                                        (Eq. 4)
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+
+from ..adapter.adapter import Adapter
+from ..adapter.attention import clip_attention, face_attention, window_attention, window_mask
+from ..adapter.identity import FaceTokens, Identity
+from ..adapter.keys_values import BlockKeysValues, CallKeysValues, KeyValuePair, RunCache, SpeechKeysValues, of_identity
+from ..speech.speech import Speech
+
+# PyTorch's own attention: it takes masks in every setup of the host, and with so few keys none is faster.
+attention = attention_pytorch
+
+
+@dataclass
+class Call:
+    """State of one model call.
+
+    Attributes:
+        inner: the attention override of another pack, which is called first.
+        dit: the host's DiT that is called, on its own device.
+        cache: what the sampling run keeps; None outside of one, and nothing is kept.
+        speech, windows: what the latent frames hear; no windows at clip level.
+        audio_strength, identity_strength: λ1 and λ2.
+        tokens_per_frame: video tokens S of a latent frame.
+        first_token: where the video begins among the tokens, after a reference image's.
+        weights_change: whether the DiT's weights may differ in the run's next call.
+        armed: block and shape of the cross-attention's query that is expected next.
+        heard, face: keys and values that were prepared, for all blocks of the call; training prepares them itself, since
+            there every row of a batch has its own.
+    """
+
+    inner: Any
+    dit: torch.nn.Module
+    adapter: Adapter
+    cache: RunCache | None
+    speech: Speech | None
+    windows: torch.Tensor | None
+    identity: Identity | None
+    audio_strength: float
+    identity_strength: float
+    tokens_per_frame: int
+    first_token: int
+    weights_change: bool
+    armed: tuple[int, torch.Size] | None = None
+    heard: tuple[CallKeysValues, torch.Tensor | None] | None = None
+    face: BlockKeysValues | None = None
+
+    @property
+    def adds(self) -> bool:
+        return any(each is not None for each in (self.speech, self.heard, self.identity, self.face))
+
+    def add(self, out: torch.Tensor, q: torch.Tensor, heads: int, block: int) -> torch.Tensor:
+        """Speech and face on top of the block's other cross-attention."""
+        if self.heard is None and self.speech is not None:
+            self.heard = self.prepare_speech(q)
+        if self.face is None and self.identity is not None:
+            self.face = self.prepare_face(q)
+        if self.heard is not None:
+            out = torch.add(out, self.hear(q, heads, block), alpha=self.audio_strength)
+        if self.face is not None:
+            seen = face_attention(q, *self.face(block), heads, attention)
+            out = torch.add(out, seen, alpha=self.identity_strength)
+        return out
+
+    def hear(self, q: torch.Tensor, heads: int, block: int) -> torch.Tensor:
+        call, mask = self.heard
+        k, v = call.block(block)
+        if call.windows is None:
+            return clip_attention(q, k, v, heads, attention=attention)
+        first, count = self.first_token, call.windows.shape[1] * self.tokens_per_frame
+        video = q if count == q.shape[1] else q[:, first : first + count]
+        heard = window_attention(video, k, v, call.windows, heads, mask, attention)
+        if video is not q:  # tokens of reference images hear nothing
+            heard = torch.nn.functional.pad(heard, (0, 0, first, q.shape[1] - first - count))
+        return heard
+
+    def prepare_speech(self, q: torch.Tensor) -> tuple[CallKeysValues, torch.Tensor | None]:
+        """Keys and values, and the windows' mask: the same for every block of a call."""
+        tokens = self.speech.tokens
+        speech = self.kept(
+            self.speech,
+            tokens.shape[0] + 1,
+            q,
+            lambda keep: SpeechKeysValues(self.adapter.audio, tokens, q.device, q.dtype, keep),
+        )
+        # the rows of a batch share the speech, and so the windows
+        call = speech.for_call(None if self.windows is None else self.windows[:1].to(q.device))
+        return call, None if call.windows is None else window_mask(call.windows, q.dtype)
+
+    def prepare_face(self, q: torch.Tensor) -> BlockKeysValues:
+        """Keys and values of the face, from the adapter's own weights or from the DiT's."""
+        identity = self.identity
+        if not isinstance(identity, FaceTokens):
+            branch = self.adapter.identity
+            return self.kept(
+                identity,
+                branch.widths.queries,
+                q,
+                lambda keep: of_identity(branch, identity.vector, q.device, q.dtype, keep),
+            )
+        if self.weights_change:
+            return self.own_image_attention(q, keep=False)
+        return self.kept(identity, identity.tokens.shape[0], q, lambda keep: self.own_image_attention(q, keep))
+
+    def own_image_attention(self, q: torch.Tensor, keep: bool) -> BlockKeysValues:
+        """The face as a second image: through the DiT's image embedding and its blocks' image keys and values.
+
+        The modules are called and their weights never read, so that LoRAs, fp8, GGUF and offloading count as they do
+        for the first image.
+        """
+
+        def key_value(index: int, rows: torch.Tensor) -> KeyValuePair:
+            block = self.dit.blocks[index].cross_attn
+            return block.norm_k_img(block.k_img(rows)), block.v_img(rows)
+
+        return BlockKeysValues(self.dit.img_emb(self.identity.tokens[None].to(q)), key_value, keep)
+
+    def kept(self, source: object, rows: int, q: torch.Tensor, make: Any) -> Any:
+        if self.cache is None:
+            return make(False)
+        return self.cache.get(self.adapter, source, rows, q.device, q.dtype, make)

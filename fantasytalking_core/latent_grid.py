@@ -1,0 +1,28 @@
+"""Video frames on the latent grid of Wan2.1's VAE: the first frame alone, then four to a latent frame; 8 × 8 pixels each."""
+
+import math
+
+TEMPORAL, SPATIAL = 4, 8
+"""Strides of the VAE, in frames and pixels."""
+MIN_FRAMES = 5
+"""Two latent frames, the shortest clip that the window map knows."""
+
+
+def latent_frames(frames: int) -> int:
+    """Latent frames of a clip of `frames`."""
+    return (frames - 1) // TEMPORAL + 1
+
+
+def video_frames(latents: int) -> int:
+    """Frames that `latents` latent frames decode to."""
+    return TEMPORAL * (latents - 1) + 1
+
+
+def is_clip_length(frames: int) -> bool:
+    """Whether `frames` is 4n + 1 and at least 5."""
+    return frames >= MIN_FRAMES and frames % TEMPORAL == 1
+
+
+def clip_length_from(frames: int) -> int:
+    """The smallest clip length of at least `frames`."""
+    return max(MIN_FRAMES, video_frames(math.ceil((frames - 1) / TEMPORAL) + 1))

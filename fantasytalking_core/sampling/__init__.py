@@ -1,0 +1,1 @@
+"""Guidance and schedule of the release."""

@@ -1,0 +1,1 @@
+"""Videos to training samples: clips → features of a clip → sample → cache (§4.1)."""

@@ -1,0 +1,1 @@
+"""The training itself: objective, step and loop (§3.2, §4.1)."""

@@ -1,0 +1,188 @@
+"""Cached samples in the order of a run, each with its draws, as batches.
+
+A run numbers its samples from 0. A number says which sample of the cache it is (every epoch has an order of its own) and
+what is drawn for it, so that where a run goes on, and on how many processes, changes nothing.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch.nn.functional import pad
+from torch.utils.data import DataLoader
+
+from ...errors import FantasyTalkingError
+from ...adapter.motion import NEUTRAL
+from ...speech.windows import PADDING, window_map
+from ..data.cache import Index, load_null_text
+from ..data.sample import Sample
+from .config import Config
+from .objective import draw, generator
+
+
+class Batch(NamedTuple):
+    """What one backward pass reads.
+
+    Attributes:
+        latents, noise: x0 and ε, `[B, 16, T, h, w]`.
+        sigma: `[B]`.
+        whole: bool `[B]`, see `Draw`.
+        image: `[B, 16, T, h, w]`, zero where it is dropped.
+        clip: `[B, 257, 1280]`, zero where the image is dropped.
+        shown: `[B]`, 0 where the image is dropped, else 1.
+        text: `[B, rows, text]`.
+        speech: `[B, L, audio]`, shorter ones padded at the end.
+        lengths: int64 `[B]`, tokens of each speech.
+        windows: int64 `[B, T, l′]`.
+        heard: `[B]`, 0 where the speech is dropped, else 1.
+        face: `[B, D]`, zero where none is known; D is 0 where the cache holds none.
+        seen: `[B]`, 0 where no face is known, else 1.
+        motion: coefficients `[B, 2]`.
+        lips: `[B, T, h, w]`.
+    """
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    sigma: torch.Tensor
+    whole: torch.Tensor
+    image: torch.Tensor
+    clip: torch.Tensor
+    shown: torch.Tensor
+    text: torch.Tensor
+    speech: torch.Tensor
+    lengths: torch.Tensor
+    windows: torch.Tensor
+    heard: torch.Tensor
+    face: torch.Tensor
+    seen: torch.Tensor
+    motion: torch.Tensor
+    lips: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(*(each.to(device, non_blocking=True) for each in self))
+
+
+def padded(text: torch.Tensor, rows: int) -> torch.Tensor:
+    """A prompt `[L, text]` in float32, with zeros after it up to `rows`; one that is longer stays as it is."""
+    return pad(text.float(), (0, 0, 0, max(rows - text.shape[0], 0)))
+
+
+class Dataset:
+    """The cache as the samples of a run, by their numbers.
+
+    Raises:
+        FantasyTalkingError: no cache, an empty or a damaged one.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.folder = config, config.cache
+        self.index = Index.load(config.cache)
+        if not self.index.samples:
+            raise FantasyTalkingError(
+                f"The training cache '{config.cache}' holds no samples: 'left_out' in its index says why each clip was left out."
+            )
+        self.null_text = load_null_text(config.cache)
+        self.face_width = self._face_width() if "identity" in config.parts else 0
+        self._order: tuple[int, list[int]] = (-1, [])
+
+    def _face_width(self) -> int:
+        for place in range(len(self.index.samples)):
+            if (face := self.sample(place).face) is not None:
+                return face.shape[0]
+        raise FantasyTalkingError(
+            f"No sample of '{self.folder}' has a face embedding, from which the identity network learns: run prepare with a "
+            "face encoder, or take identity out of parts."
+        )
+
+    def digest(self) -> str:
+        """Changes with the samples and their order."""
+        names = "\n".join(f"{entry.file} {entry.source} {entry.start} {entry.caption}" for entry in self.index.samples)
+        return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+    def sample(self, place: int) -> Sample:
+        return Sample.load(self.folder / self.index.samples[place].file)
+
+    def place(self, number: int) -> int:
+        """Which sample of the cache has this number in the run."""
+        epoch, rest = divmod(number, len(self.index.samples))
+        if self._order[0] != epoch:
+            source = generator(self.config.seed, "epoch", epoch)
+            self._order = (epoch, torch.randperm(len(self.index.samples), generator=source).tolist())
+        return self._order[1][rest]
+
+    def coefficients(self, sample: Sample) -> torch.Tensor:
+        """`[2]`; what is not known of the motion is neutral."""
+        unknown = sample.motion.isnan()
+        measured = self.index.ranges.motion(*sample.motion.nan_to_num().tolist()).coefficients()[0]
+        return torch.where(unknown, NEUTRAL, measured)
+
+    def __getitem__(self, number: int) -> Batch:
+        """The sample as a batch of one."""
+        sample = self.sample(self.place(number))
+        chance = draw(number, sample.latents.shape, self.config)
+        shown, heard, known = not chance.drop_image, not chance.drop_speech, sample.face is not None
+        face = sample.face.float() if known and self.face_width else torch.zeros(self.face_width)
+        text = self.null_text if chance.drop_text else sample.text
+        row = Batch(
+            latents=sample.latents.float(),
+            noise=chance.noise,
+            sigma=torch.tensor(chance.sigma, dtype=torch.float32),
+            whole=torch.tensor(chance.whole),
+            image=sample.image.float() * shown,
+            clip=sample.clip.float() * shown,
+            shown=torch.tensor(float(shown)),
+            text=padded(text, self.config.text_rows),
+            speech=sample.speech.float(),
+            lengths=torch.tensor(sample.speech.shape[0]),
+            windows=window_map(sample.speech.shape[0], self.index.frames),
+            heard=torch.tensor(float(heard)),
+            face=face,
+            seen=torch.tensor(float(known)),
+            motion=self.coefficients(sample),
+            lips=sample.lips.float(),
+        )
+        return Batch(*(each[None] for each in row))
+
+
+def collate(rows: list[Batch]) -> Batch:
+    """Batches of one to one batch; speech of fewer tokens is padded, as are its windows and prompts of fewer rows."""
+
+    def together(name: str) -> torch.Tensor:
+        tensors = [getattr(row, name) for row in rows]
+        if name in ("speech", "text"):
+            longest = max(each.shape[1] for each in tensors)
+            tensors = [pad(each, (0, 0, 0, longest - each.shape[1])) for each in tensors]
+        if name == "windows":
+            widest = max(each.shape[2] for each in tensors)
+            tensors = [pad(each, (0, widest - each.shape[2]), value=PADDING) for each in tensors]
+        return torch.cat(tensors)
+
+    return Batch(*map(together, Batch._fields))
+
+
+class Numbers:
+    """The sample numbers of one process's batches, from one step on: a batch sampler.
+
+    Together, the processes read the same numbers in every step, however many they are.
+    """
+
+    def __init__(self, config: Config, first_step: int, process: int = 0, processes: int = 1) -> None:
+        self.config, self.first_step, self.process, self.processes = config, first_step, process, processes
+
+    def __len__(self) -> int:
+        return (self.config.steps - self.first_step) * self.config.accumulation
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size = self.config.batch_size
+        for turn in range(self.first_step * self.config.accumulation, self.config.steps * self.config.accumulation):
+            first = (turn * self.processes + self.process) * size
+            yield list(range(first, first + size))
+
+
+def loader(dataset: Dataset, numbers: Numbers) -> DataLoader:
+    workers = dataset.config.workers
+    return DataLoader(
+        dataset, batch_sampler=numbers, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
