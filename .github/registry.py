@@ -4,6 +4,7 @@
 
 Done when it is published, so that it is right wherever the repository lives.
 """
+
 import re
 import sys
 from pathlib import Path

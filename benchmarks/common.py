@@ -23,6 +23,7 @@ import comfy.ops
 import comfy.sd
 from comfy.ldm.wan.model import WanModel
 from comfy.model_patcher import ModelPatcher
+
 from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.audio import AudioWidths
 from fantasytalking_core.host.conditioning import entries_of, with_entries
@@ -93,5 +94,7 @@ def compare(name: str, ours: Callable[[], object], base: Callable[[], object], p
     a, b = (statistics.median(column) for column in zip(*times))
     low, _, high = statistics.quantiles(ratios, n=4)
     ratio = statistics.median(ratios)
-    print(f"{name}: {ratio:.3f} (quartiles {low:.3f} to {high:.3f}; {a * 1000:.1f} ms against {b * 1000:.1f} ms, {pairs} pairs)")
+    print(
+        f"{name}: {ratio:.3f} (quartiles {low:.3f} to {high:.3f}; {a * 1000:.1f} ms against {b * 1000:.1f} ms, {pairs} pairs)"
+    )
     return ratio

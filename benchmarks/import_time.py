@@ -1,6 +1,6 @@
 """What the pack adds to the host's start: the host with it against the host without, whole processes.
 
-    python dev.py run benchmarks/import_time.py
+python dev.py run benchmarks/import_time.py
 """
 
 import os
@@ -18,8 +18,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def start(base: Path) -> tuple[float, float | None]:
     """Seconds of a start that ends at once, and the seconds that the host reports for the pack."""
-    line = [sys.executable, str(Path(os.environ["FANTASYTALKING_HOST"]) / "main.py"), "--quick-test-for-ci", "--cpu",
-            "--base-directory", str(base), "--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
+    line = [
+        sys.executable,
+        str(Path(os.environ["FANTASYTALKING_HOST"]) / "main.py"),
+        "--quick-test-for-ci",
+        "--cpu",
+        "--base-directory",
+        str(base),
+        "--database-url",
+        "sqlite:///:memory:",
+        "--disable-api-nodes",
+    ]
     begin = time.perf_counter()
     log = subprocess.run(line, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - begin

@@ -1,17 +1,17 @@
 """A sampling run that computes the speech's keys and values once, against one that computes them in every call.
 
-    python dev.py run benchmarks/keys_values.py
+python dev.py run benchmarks/keys_values.py
 """
-
-import torch
-from common import compare, random_clip, random_model
 
 import comfy.sample
 import comfy.samplers
+import torch
+from common import compare, random_clip, random_model
+
 from fantasytalking_core.adapter import adapter
+from fantasytalking_core.host.guider import FantasyTalkingGuider
 from fantasytalking_core.sampling import schedule
 from fantasytalking_core.sampling.guidance import Guidance
-from fantasytalking_core.host.guider import FantasyTalkingGuider
 
 STEPS = 2
 

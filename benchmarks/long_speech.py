@@ -78,8 +78,11 @@ def measure(seconds: int) -> None:
     tokens = wav2vec.encode(speech, model, extractor)
     taken, peak = time.monotonic() - started, resident("VmHWM")
     given, got = (value.numel() * 4 / 1e6 for value in (speech, tokens))
-    print(f"    {seconds:6d} s: {peak:6.0f} MB at the highest, {peak - before - got:6.0f} MB more than model, speech "
-          f"({given:.0f} MB) and tokens ({got:.0f} MB); took {taken:.0f} s", flush=True)
+    print(
+        f"    {seconds:6d} s: {peak:6.0f} MB at the highest, {peak - before - got:6.0f} MB more than model, speech "
+        f"({given:.0f} MB) and tokens ({got:.0f} MB); took {taken:.0f} s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

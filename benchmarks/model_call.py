@@ -8,15 +8,15 @@ The default is a DiT of 8 blocks, dim 1024, 81 frames of 128 × 128; the release
 
 import argparse
 
-import torch
-from common import compare, random_clip, random_model
-
 import comfy.model_management
 import comfy.samplers
+import torch
 from comfy.model_patcher import create_model_options_clone
+from common import compare, random_clip, random_model
+
+from fantasytalking_core.adapter.keys_values import RunCache
 from fantasytalking_core.host.conditioning import without_speech
 from fantasytalking_core.host.patch import RUN
-from fantasytalking_core.adapter.keys_values import RunCache
 
 
 def main() -> None:
@@ -54,7 +54,9 @@ def main() -> None:
     assert not torch.equal(call("positive")[0], call("silent")[0])
     size = f"{options.blocks} blocks of width {options.dim}, {options.frames} frames of {options.size} x {options.size}"
     compare(f"speech / no speech ({size}, {options.dtype})", lambda: call("positive"), lambda: call("silent"), options.pairs)
-    compare("no speech / no speech (the noise of this measurement)", lambda: call("silent"), lambda: call("silent"), options.pairs)
+    compare(
+        "no speech / no speech (the noise of this measurement)", lambda: call("silent"), lambda: call("silent"), options.pairs
+    )
     if torch.cuda.is_available():
         for which in ("silent", "positive"):
             torch.cuda.reset_peak_memory_stats()

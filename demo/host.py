@@ -1,7 +1,8 @@
 """ComfyUI itself as a process, in the environment that dev.py prepares.
 
-    python dev.py serve
+python dev.py serve
 """
+
 import json
 import os
 import re
@@ -34,9 +35,19 @@ def has_cuda() -> bool:
 
 def command(port: int) -> list[str]:
     """The command line that starts ComfyUI on a port of this machine."""
-    return [sys.executable, str(Path(os.environ["FANTASYTALKING_HOST"]) / "main.py"),
-            "--port", str(port), "--base-directory", str(base_directory()), "--database-url", "sqlite:///:memory:",
-            "--disable-api-nodes", "--disable-auto-launch", *([] if has_cuda() else ["--cpu"])]
+    return [
+        sys.executable,
+        str(Path(os.environ["FANTASYTALKING_HOST"]) / "main.py"),
+        "--port",
+        str(port),
+        "--base-directory",
+        str(base_directory()),
+        "--database-url",
+        "sqlite:///:memory:",
+        "--disable-api-nodes",
+        "--disable-auto-launch",
+        *([] if has_cuda() else ["--cpu"]),
+    ]
 
 
 def free_port() -> int:
@@ -58,8 +69,7 @@ class ComfyUI:
 
     def __enter__(self) -> "ComfyUI":
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command(self.port), stdout=log, stderr=subprocess.STDOUT,
-                                            stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(command(self.port), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         try:
             self._wait()
         except BaseException:
@@ -74,8 +84,7 @@ class ComfyUI:
         end = time.monotonic() + self.patience
         while not self._answers():
             if self.process.poll() is not None:
-                raise HostError(f"ComfyUI ended with status {self.process.returncode} before it was ready. "
-                                + self._log_end())
+                raise HostError(f"ComfyUI ended with status {self.process.returncode} before it was ready. " + self._log_end())
             if time.monotonic() > end:
                 raise HostError(f"ComfyUI did not answer within {self.patience:.0f} s. {self._log_end()}")
             time.sleep(0.1)

@@ -6,6 +6,7 @@ What the templates need beside them, no training is spent on: it is built to do 
 and adds no detail, the interpolator blends neighbouring frames, the LoRA changes nothing, and the files of UMT5-XXL and
 CLIP ViT-H hold no weights: `stand_ins` knows them.
 """
+
 import shutil
 import sys
 from contextlib import suppress

@@ -5,6 +5,7 @@
 Runs workflows/fantasytalking_basic.json through a real ComfyUI's HTTP API, with the small trained models in the place
 of the real ones, on a drawn portrait and on speech that their training never met.
 """
+
 import asyncio
 import json
 import shutil
@@ -15,7 +16,6 @@ from typing import Any
 
 import aiohttp
 import av
-
 from host import ComfyUI, HostError, base_directory
 from settings import in_demo_size
 from workflow import WorkflowError, to_api
@@ -71,8 +71,11 @@ async def follow(events: aiohttp.ClientWebSocketResponse, prompt_id: str, prompt
 
 def refusal(answer: dict[str, Any], prompt: dict[str, Any]) -> str:
     """Why the server rejected a graph, in one sentence."""
-    reasons = [f"node {key} ({prompt[key]['class_type']}): {error['message']} {error['details']}".strip()
-               for key, node in (answer.get("node_errors") or {}).items() for error in node["errors"]]
+    reasons = [
+        f"node {key} ({prompt[key]['class_type']}): {error['message']} {error['details']}".strip()
+        for key, node in (answer.get("node_errors") or {}).items()
+        for error in node["errors"]
+    ]
     return "ComfyUI rejected the graph: " + ("; ".join(reasons) or answer["error"]["message"])
 
 

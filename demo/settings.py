@@ -1,4 +1,5 @@
 """The templates in the demo's size: that of the small models, which know pictures of 64×64 pixels and few frames."""
+
 from typing import Any
 
 from workflow import Json, changed
@@ -20,12 +21,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def in_demo_size(prompt: Json) -> Json:
     """A graph in the API form with the demo's settings; the video that it saves is enlarged."""
-    small = {key: {**node, "inputs": {**node["inputs"], **SETTINGS.get(node["class_type"], {})}}
-             for key, node in prompt.items()}
+    small = {
+        key: {**node, "inputs": {**node["inputs"], **SETTINGS.get(node["class_type"], {})}} for key, node in prompt.items()
+    }
     for key in [key for key, node in small.items() if node["class_type"] == "CreateVideo"]:
         inputs, enlarge = small[key]["inputs"], f"enlarge_{key}"
         small[enlarge] = {
-            "class_type": "ImageScaleBy", "_meta": {"title": "Enlarge"},
+            "class_type": "ImageScaleBy",
+            "_meta": {"title": "Enlarge"},
             "inputs": {"image": inputs["images"], "upscale_method": "lanczos", "scale_by": float(ENLARGED)},
         }
         inputs["images"] = [enlarge, 0]

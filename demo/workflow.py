@@ -2,6 +2,7 @@
 
 A saved node lists its widgets' values without names; the names and their order come from the server's /object_info.
 """
+
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,8 +42,10 @@ def to_api(workflow: Json, object_info: Json) -> Json:
         if node["type"] in NOTES | {REROUTE} or node.get("mode", 0) in (MUTED, BYPASSED):
             continue
         if node["type"] not in object_info:
-            raise WorkflowError(f"Node {node['id']} is of type {node['type']}, which the server does not know: "
-                                "is the pack that brings it installed, and did it load?")
+            raise WorkflowError(
+                f"Node {node['id']} is of type {node['type']}, which the server does not know: "
+                "is the pack that brings it installed, and did it load?"
+            )
         inputs = dict(widget_values(node, object_info[node["type"]]))
         for slot in node.get("inputs", []):
             if source := graph.source(slot.get("link")):
@@ -86,7 +89,7 @@ def _link_through(node: Json, slot: int) -> int | None:
     if node["type"] == REROUTE:
         return inputs[0].get("link")
     wanted = node["outputs"][slot]["type"]
-    candidates = [candidate for candidate in inputs[slot:slot + 1] + inputs if candidate["type"] == wanted]
+    candidates = [candidate for candidate in inputs[slot : slot + 1] + inputs if candidate["type"] == wanted]
     return candidates[0].get("link") if candidates else None
 
 

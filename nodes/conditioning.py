@@ -18,18 +18,27 @@ class FantasyTalkingConditioning(io.ComfyNode):
             category=f"{sockets.CATEGORY}/speech",
             description="Adds the speech, and the face and the motion where they are wired, to the prompts. Put it between "
             "WanImageToVideo and the sampler.",
-            search_aliases=["speech conditioning", "audio conditioning", "audio driven", "talking head", "talking portrait", "fantasy talking"],
+            search_aliases=[
+                "speech conditioning",
+                "audio conditioning",
+                "audio driven",
+                "talking head",
+                "talking portrait",
+                "fantasy talking",
+            ],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The positive output of WanImageToVideo."),
                 io.Conditioning.Input("negative", tooltip="The negative output of WanImageToVideo."),
                 sockets.Speech.Input("speech", tooltip="From Encode Speech."),
                 sockets.Identity.Input(
-                    "identity", optional=True,
+                    "identity",
+                    optional=True,
                     tooltip="From Encode Face (needs an adapter that was trained with identity) or Encode Face (CLIP). Its "
                     "weight is the adapter's identity_strength.",
                 ),
                 sockets.Motion.Input(
-                    "motion", optional=True,
+                    "motion",
+                    optional=True,
                     tooltip="From Motion Intensity or Motion From Video. Needs an adapter that was trained with motion.",
                 ),
             ],

@@ -22,24 +22,42 @@ class FantasyTalkingCropFace(io.ComfyNode):
             description="Finds the face in a portrait and cuts a square around it. Finds frontal faces by itself; for "
             "others wire face_landmarks or paint a mask over the face. In a batch every picture gives one face.",
             has_intermediate_output=True,
-            search_aliases=["face crop", "face detect", "face detection", "portrait", "identity", "bounding box", "fantasy talking"],
+            search_aliases=[
+                "face crop",
+                "face detect",
+                "face detection",
+                "portrait",
+                "identity",
+                "bounding box",
+                "fantasy talking",
+            ],
             inputs=[
                 io.Image.Input("image", tooltip="The portrait, 64 pixels or more on both sides."),
                 io.Float.Input(
-                    "padding", default=0.3, min=0.0, max=face_crop.MAX_PADDING, step=0.01,
+                    "padding",
+                    default=0.3,
+                    min=0.0,
+                    max=face_crop.MAX_PADDING,
+                    step=0.01,
                     tooltip="Room around the face on every side, as a part of its size. Outside of the picture its edge "
                     "is continued.",
                 ),
                 io.Int.Input(
-                    "face_index", default=0, min=0, max=1000, step=1,
+                    "face_index",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    step=1,
                     tooltip="Which face, if there are several: 0 is the largest. The preview shows the numbers.",
                 ),
                 io.Mask.Input(
-                    "mask", optional=True,
+                    "mask",
+                    optional=True,
                     tooltip="Painted over the face: its box is taken for the face. Not used if face_landmarks is wired.",
                 ),
                 sockets.FaceLandmarks.Input(
-                    "face_landmarks", optional=True,
+                    "face_landmarks",
+                    optional=True,
                     tooltip="From Detect Face Landmarks (MediaPipe) with the same picture: finds tilted faces and profiles "
                     "too. Goes before mask.",
                 ),
@@ -48,7 +66,8 @@ class FantasyTalkingCropFace(io.ComfyNode):
                 io.Image.Output(display_name="face", tooltip="The square around the face: for Encode Face."),
                 io.Mask.Output(display_name="mask", tooltip="Where the square is in the portrait."),
                 io.Image.Output(
-                    display_name="preview", tooltip="The portrait with every face's number, and the square around the chosen one."
+                    display_name="preview",
+                    tooltip="The portrait with every face's number, and the square around the chosen one.",
                 ),
             ],
         )

@@ -4,14 +4,15 @@ from comfy_api.latest import io
 
 from ..fantasytalking_core.face import alignment
 from ..fantasytalking_core.face.encoder import FaceEncoder, read_face_encoder, runtime
+from ..fantasytalking_core.face.landmarks import landmarks_of
 from ..fantasytalking_core.host import folders
 from ..fantasytalking_core.host.face_embedding import embed_faces
 from ..fantasytalking_core.host.face_tokens import face_tokens
-from ..fantasytalking_core.face.landmarks import landmarks_of
 from ..fantasytalking_core.pictures import pictures
 from . import sockets
 
 ALIASES = ["insightface", "arcface", "face recognition", "faceid", "face id", "identity", "likeness", "fantasy talking"]
+
 
 def _usable(model_name: str) -> None:
     folders.face_encoder_path(model_name)
@@ -30,7 +31,8 @@ class FantasyTalkingFaceEncoderLoader(io.ComfyNode):
             search_aliases=[*ALIASES, "buffalo_l", "antelopev2", "auraface", "onnx"],
             inputs=[
                 io.Combo.Input(
-                    "model_name", options=folders.face_encoder_names(),
+                    "model_name",
+                    options=folders.face_encoder_names(),
                     tooltip="A face recognition model from models/facerecognition or models/insightface/models, such as "
                     "w600k_r50.onnx or glintr100.onnx. An adapter works with the one that it was trained with.",
                 ),
@@ -65,7 +67,8 @@ class FantasyTalkingEncodeFace(io.ComfyNode):
                     "with its landmarks.",
                 ),
                 sockets.FaceLandmarks.Input(
-                    "face_landmarks", optional=True,
+                    "face_landmarks",
+                    optional=True,
                     tooltip="Landmarks of the very pictures in face: the largest face of each is turned upright and put "
                     "where the model expects it. Without them, the middle of the picture is taken as it is.",
                 ),

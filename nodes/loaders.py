@@ -21,11 +21,19 @@ def adapter_input() -> io.Combo.Input:
 def strength_inputs() -> list[io.Input]:
     return [
         io.Float.Input(
-            "audio_strength", default=1.0, min=0.0, max=10.0, step=0.05,
+            "audio_strength",
+            default=1.0,
+            min=0.0,
+            max=10.0,
+            step=0.05,
             tooltip="Weight of the speech in every block (λ1). 1 is the published setting; 0 switches speech off.",
         ),
         io.Float.Input(
-            "identity_strength", default=0.5, min=0.0, max=10.0, step=0.05,
+            "identity_strength",
+            default=0.5,
+            min=0.0,
+            max=10.0,
+            step=0.05,
             tooltip="Weight of the face identity in every block (λ2, 0.5 in the paper). Without an identity wired into "
             "the conditioning it changes nothing.",
         ),
@@ -56,11 +64,14 @@ class FantasyTalkingDiTLoader(io.ComfyNode):
             search_aliases=["talking head", "talking portrait", "audio driven", "wan i2v", "fantasy talking", "lip sync"],
             inputs=[
                 io.Combo.Input(
-                    "dit_name", options=folder_paths.get_filename_list("diffusion_models"),
+                    "dit_name",
+                    options=folder_paths.get_filename_list("diffusion_models"),
                     tooltip="A Wan2.1 image-to-video model (14B, 480p or 720p) from models/diffusion_models.",
                 ),
                 io.Combo.Input(
-                    "weight_dtype", options=WEIGHT_DTYPES, default="default",
+                    "weight_dtype",
+                    options=WEIGHT_DTYPES,
+                    default="default",
                     tooltip="How the diffusion model's weights are kept; fp8 halves their memory at some loss of quality.",
                 ),
                 adapter_input(),
@@ -138,9 +149,9 @@ class FantasyTalkingWav2VecLoader(io.ComfyNode):
             search_aliases=["wav2vec", "wav2vec2", "audio encoder", "speech encoder", "fantasy talking"],
             inputs=[
                 io.Combo.Input(
-                    "model_name", options=folders.wav2vec_names(),
-                    tooltip="A folder with all files of facebook/wav2vec2-base-960h in models/wav2vec2 or "
-                    "models/transformers.",
+                    "model_name",
+                    options=folders.wav2vec_names(),
+                    tooltip="A folder with all files of facebook/wav2vec2-base-960h in models/wav2vec2 or models/transformers.",
                 ),
             ],
             outputs=[sockets.Wav2Vec.Output(display_name="wav2vec", tooltip="For Encode Speech.")],
@@ -156,5 +167,8 @@ class FantasyTalkingWav2VecLoader(io.ComfyNode):
 
 
 NODES = [
-    FantasyTalkingDiTLoader, FantasyTalkingAdapterLoader, FantasyTalkingApplyAdapter, FantasyTalkingWav2VecLoader,
+    FantasyTalkingDiTLoader,
+    FantasyTalkingAdapterLoader,
+    FantasyTalkingApplyAdapter,
+    FantasyTalkingWav2VecLoader,
 ]

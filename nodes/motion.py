@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..fantasytalking_core.motion import measure as motion_from_video
-from ..fantasytalking_core.face.landmarks import landmarks_of
 from ..fantasytalking_core.adapter.motion import NEUTRAL, Motion, MotionRanges
+from ..fantasytalking_core.face.landmarks import landmarks_of
+from ..fantasytalking_core.motion import measure as motion_from_video
 from ..fantasytalking_core.motion.plot import Panel, plot
 from ..fantasytalking_core.pictures import pictures
 from . import sockets
@@ -61,12 +61,14 @@ class FantasyTalkingMotionFromVideo(io.ComfyNode):
                     "counts.",
                 ),
                 sockets.PoseKeypoints.Input(
-                    "pose_keypoints", optional=True,
+                    "pose_keypoints",
+                    optional=True,
                     tooltip="The frames' body joints, from SDPose Keypoint Extractor or a DWPose node. Without them body is "
                     "0.5.",
                 ),
                 sockets.Adapter.Input(
-                    "adapter", optional=True,
+                    "adapter",
+                    optional=True,
                     tooltip="The adapter that will be used: its file holds the ranges of motion that it was trained on. "
                     "Without it, general ones.",
                 ),
@@ -87,10 +89,12 @@ class FantasyTalkingMotionFromVideo(io.ComfyNode):
         network = None if adapter is None else adapter.model.motion
         ranges = MotionRanges() if network is None else network.ranges
         motion = ranges.motion(face.variance, None if joints is None else joints.variance)
-        curves = plot([
-            Panel("expression", "eye distances", face, motion.expression, ranges.expression),
-            Panel("body", "shoulder widths", joints, motion.body, ranges.body),
-        ])
+        curves = plot(
+            [
+                Panel("expression", "eye distances", face, motion.expression, ranges.expression),
+                Panel("body", "shoulder widths", joints, motion.body, ranges.body),
+            ]
+        )
         return io.NodeOutput(motion, motion.expression, motion.body, curves)
 
 

@@ -3,8 +3,8 @@
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..fantasytalking_core.sampling import guidance, schedule
 from ..fantasytalking_core.host.guider import FantasyTalkingGuider as Guider
+from ..fantasytalking_core.sampling import guidance, schedule
 from . import sockets
 
 OURS = "fantasytalking"
@@ -13,22 +13,40 @@ OURS = "fantasytalking"
 def guidance_inputs() -> list[io.Input]:
     return [
         io.Float.Input(
-            "text_cfg", default=guidance.TEXT_CFG, min=0.0, max=100.0, step=0.1, round=0.01,
+            "text_cfg",
+            default=guidance.TEXT_CFG,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
             tooltip="How closely the prompt is followed (3 to 7; 5 in the release). 1 for distilled models: no negative "
             "pass is run, the speech is still guided.",
         ),
         io.Float.Input(
-            "audio_cfg", default=guidance.AUDIO_CFG, min=0.0, max=100.0, step=0.1, round=0.01,
+            "audio_cfg",
+            default=guidance.AUDIO_CFG,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
             tooltip="How strongly the lips follow the speech (3 to 7; 5 in the release, 4.5 in the paper). Equal to "
             "text_cfg it saves one of three passes (not beside nodes that change the guidance itself).",
         ),
         io.Float.Input(
-            "audio_start_percent", default=0.0, min=0.0, max=1.0, step=0.01,
+            "audio_start_percent",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
             tooltip="From which part of the steps on the speech is guided: of the steps that this sampler is given, also "
             "after SplitSigmas.",
         ),
         io.Float.Input(
-            "audio_end_percent", default=1.0, min=0.0, max=1.0, step=0.01,
+            "audio_end_percent",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
             tooltip="Up to which part of the steps the speech is guided; keep it on for at least 70 %. Outside, two "
             "passes are run, and both hear the speech.",
         ),
@@ -42,20 +60,26 @@ def check_interval(start: float, end: float) -> None:
 def schedule_inputs() -> list[io.Input]:
     return [
         io.Float.Input(
-            "shift", default=schedule.SHIFT, min=0.01, max=100.0, step=0.01,
+            "shift",
+            default=schedule.SHIFT,
+            min=0.01,
+            max=100.0,
+            step=0.01,
             tooltip="Shift of the sigma schedule towards noise; 5 in the release.",
         ),
         io.Float.Input(
-            "denoise", default=1.0, min=0.0, max=1.0, step=0.01,
+            "denoise",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
             tooltip="Below 1, only the last part of the schedule is run, on the latent that is wired in.",
         ),
     ]
 
 
 def steps_input() -> io.Int.Input:
-    return io.Int.Input(
-        "steps", default=schedule.STEPS, min=1, max=10000, tooltip="Sampling steps; 30 in the release."
-    )
+    return io.Int.Input("steps", default=schedule.STEPS, min=1, max=10000, tooltip="Sampling steps; 30 in the release.")
 
 
 def conditioning_inputs() -> list[io.Input]:
@@ -86,7 +110,13 @@ class FantasyTalkingGuider(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, text_cfg: float, audio_cfg: float, audio_start_percent: float,
+        cls,
+        model,
+        positive,
+        negative,
+        text_cfg: float,
+        audio_cfg: float,
+        audio_start_percent: float,
         audio_end_percent: float,
     ) -> io.NodeOutput:
         settings = guidance.Guidance(text_cfg, audio_cfg, audio_start_percent, audio_end_percent)
@@ -120,22 +150,39 @@ class FantasyTalkingSampler(io.ComfyNode):
             category=f"{sockets.CATEGORY}/sampling",
             description="Samples a talking video: noise, guider, schedule and sampler in one box. The same latents as "
             "SamplerCustomAdvanced with the Guider and the Scheduler.",
-            search_aliases=["ksampler", "talking head", "talking portrait", "audio to video", "audio driven", "audio cfg", "lip sync", "fantasy talking"],
+            search_aliases=[
+                "ksampler",
+                "talking head",
+                "talking portrait",
+                "audio to video",
+                "audio driven",
+                "audio cfg",
+                "lip sync",
+                "fantasy talking",
+            ],
             inputs=[
                 *conditioning_inputs(),
                 io.Latent.Input("latent_image", tooltip="The latent of WanImageToVideo, as long as the speech."),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
                     tooltip="Seed of the noise.",
                 ),
                 steps_input(),
                 *guidance_inputs(),
                 io.Combo.Input(
-                    "sampler_name", options=comfy.samplers.SAMPLER_NAMES, default="euler",
+                    "sampler_name",
+                    options=comfy.samplers.SAMPLER_NAMES,
+                    default="euler",
                     tooltip="The host's sampler; the release uses euler.",
                 ),
                 io.Combo.Input(
-                    "scheduler", options=[OURS, *comfy.samplers.SCHEDULER_NAMES], default=OURS,
+                    "scheduler",
+                    options=[OURS, *comfy.samplers.SCHEDULER_NAMES],
+                    default=OURS,
                     tooltip="fantasytalking is the release's exact schedule; the others are the host's, with this shift.",
                 ),
                 *schedule_inputs(),
@@ -149,8 +196,20 @@ class FantasyTalkingSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, latent_image, seed: int, steps: int, text_cfg: float, audio_cfg: float,
-        audio_start_percent: float, audio_end_percent: float, sampler_name: str, scheduler: str, shift: float,
+        cls,
+        model,
+        positive,
+        negative,
+        latent_image,
+        seed: int,
+        steps: int,
+        text_cfg: float,
+        audio_cfg: float,
+        audio_start_percent: float,
+        audio_end_percent: float,
+        sampler_name: str,
+        scheduler: str,
+        shift: float,
         denoise: float,
     ) -> io.NodeOutput:
         from comfy_extras import nodes_custom_sampler as host

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fantasytalking_core.search_path import put_host_first
 
+from fantasytalking_core.search_path import put_host_first
 from support import ROOT, TESTS
 
 put_host_first(Path(os.environ["FANTASYTALKING_HOST"]), ROOT, TESTS)
@@ -48,10 +48,11 @@ def host(base_directory) -> SimpleNamespace:
 
     comfy.cli_args.args.cpu = not torch.cuda.is_available()
     comfy.cli_args.args.base_directory = str(base_directory)
-    import utils.extra_config  # noqa: F401  first, as in the host's main.py: later another `utils` would be found
     import folder_paths
-    import nodes
     import server
+    import utils.extra_config  # noqa: F401  first, as in the host's main.py: later another `utils` would be found
+
+    import nodes
 
     loop = asyncio.new_event_loop()
     server.PromptServer(loop)

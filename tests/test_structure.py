@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support import ROOT
 
 CORE = ROOT / "fantasytalking_core"
@@ -33,7 +34,11 @@ def test_the_method_imports_without_comfyui(tmp_path):
 
 
 def test_the_method_imports_nothing_heavy_before_it_is_used(tmp_path):
-    found = python(f"import sys, {', '.join(modules())}; print([m for m in ('transformers', 'librosa', 'skimage', 'onnxruntime') if m in sys.modules])", ROOT, tmp_path)
+    found = python(
+        f"import sys, {', '.join(modules())}; print([m for m in ('transformers', 'librosa', 'skimage', 'onnxruntime') if m in sys.modules])",
+        ROOT,
+        tmp_path,
+    )
     assert found == "[]"
 
 
@@ -50,7 +55,9 @@ def test_a_source_file_neither_prints_nor_evaluates_text_and_its_public_parts_ar
     assert ast.get_docstring(tree), "the file says what it is about"
 
 
-@pytest.mark.parametrize("file", [file for file in SOURCES if CORE in file.parents and "host" not in file.parts], ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", [file for file in SOURCES if CORE in file.parents and "host" not in file.parts], ids=lambda file: file.name
+)
 def test_the_host_is_imported_in_one_folder_only(file):
     """Also not inside of functions."""
     nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))

@@ -3,6 +3,7 @@
 The demo's files of these names hold no weights; the host's loaders give a stand-in for them, and its own CLIPTextEncode
 and CLIPVisionEncode run on it.
 """
+
 import hashlib
 import re
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from typing import Any
 import comfy.clip_model
 import comfy.clip_vision
 import folder_paths
-import nodes
 import torch
 from comfy_api.latest import ComfyExtension, io
 from safetensors import safe_open
+
+import nodes
 
 STAND_IN = "fantasytalking demo stand-in"
 """The format that such a file's metadata names."""
@@ -54,13 +56,13 @@ class StandInImageEncoder:
             height, width = pixels.shape[-2:]
             side = min(height, width)
             top, left = (height - side) // 2, (width - side) // 2
-            pixels = pixels[..., top:top + side, left:left + side]
+            pixels = pixels[..., top : top + side, left : left + side]
         pixels = torch.nn.functional.interpolate(pixels, size=(PATCH * GRID, PATCH * GRID), mode="area")
         pixels = comfy.clip_model.clip_preprocess(pixels.movedim(1, -1), size=PATCH * GRID)  # of that size: only normalised
         patches = torch.nn.functional.unfold(pixels, PATCH, stride=PATCH).movedim(1, 2)
         patches = torch.cat([patches.mean(1, keepdim=True), patches], 1)
         fan_in = patches.shape[-1]
-        matrix = torch.randn(fan_in, IMAGE_DIM, generator=torch.Generator().manual_seed(0)) / fan_in ** 0.5
+        matrix = torch.randn(fan_in, IMAGE_DIM, generator=torch.Generator().manual_seed(0)) / fan_in**0.5
         output = comfy.clip_vision.Output()
         output["penultimate_hidden_states"] = patches @ matrix.to(patches.device)
         return output

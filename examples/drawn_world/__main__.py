@@ -1,7 +1,7 @@
 """The small family's commands, which `python dev.py train small …` and `python dev.py evaluate small …` run:
 
-    train [--only STAGE]    makes the models in examples/drawn_world/models again
-    evaluate                measures them
+train [--only STAGE]    makes the models in examples/drawn_world/models again
+evaluate                measures them
 """
 
 import importlib

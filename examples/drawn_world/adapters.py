@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fantasytalking_core.adapter.identity import IdentitySizes
-from fantasytalking_core.training.run.config import AudioSizes, Config, MotionSizes, Stage
-from fantasytalking_core.training.export import export
-from fantasytalking_core.commands.run import trainer_of
 from torch.nn.attention import sdpa_kernel
+
+from fantasytalking_core.adapter.identity import IdentitySizes
+from fantasytalking_core.commands.run import trainer_of
+from fantasytalking_core.training.export import export
+from fantasytalking_core.training.run.config import AudioSizes, Config, MotionSizes, Stage
 
 from . import SEED, TEXT_ROWS
 from .dit import ATTENTION

@@ -11,15 +11,16 @@ from pathlib import Path
 import comfy.ops
 import torch
 from comfy.ldm.wan.model import WanModel
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 from fantasytalking_core.files import complete
 from fantasytalking_core.host.training_dit import MASK_CHANNELS, in_training, plain_attention
 from fantasytalking_core.training.data.cache import Index, load_null_text
 from fantasytalking_core.training.data.sample import Sample
 from fantasytalking_core.training.run.dataset import padded
 from fantasytalking_core.training.run.objective import generator, noised, shifted, whole_losses
-from safetensors.torch import save_file
-from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import SEED, TEXT_DIM, TEXT_ROWS
 from .loop import Plan, fit
@@ -118,9 +119,7 @@ def draw(samples: Samples, size: int, step: int) -> Batch:
     noise, words = torch.randn(x0.shape, generator=source), torch.randn(text.shape, generator=source)
     counts = torch.randint(1, OTHER_WORDS + 1, (size, 1), generator=source)
     words = words * (torch.arange(text.shape[1]) < counts)[..., None]
-    is_null, is_other = (
-        chosen.to(device)[:, None, None] for chosen in (text_chance < NULL_TEXT, text_chance > 1 - OTHER_TEXT)
-    )
+    is_null, is_other = (chosen.to(device)[:, None, None] for chosen in (text_chance < NULL_TEXT, text_chance > 1 - OTHER_TEXT))
     text = torch.where(is_null, samples.null_text.float(), torch.where(is_other, words.to(device), text))
     shown = (image_chance >= DROP_IMAGE).float().to(device)
     mask = torch.zeros_like(x0[:, :MASK_CHANNELS])
@@ -145,8 +144,17 @@ def new_dit(sizes: Sizes = Sizes()) -> WanModel:
     embeddings is nearly that at the width of the 14B model, and a quarter of it at this one.
     """
     dit = WanModel(
-        model_type="i2v", in_dim=36, dim=sizes.dim, ffn_dim=sizes.ffn_dim, freq_dim=256, text_dim=sizes.text_dim, out_dim=16,
-        num_heads=sizes.heads, num_layers=sizes.layers, cross_attn_norm=True, operations=comfy.ops.disable_weight_init,
+        model_type="i2v",
+        in_dim=36,
+        dim=sizes.dim,
+        ffn_dim=sizes.ffn_dim,
+        freq_dim=256,
+        text_dim=sizes.text_dim,
+        out_dim=16,
+        num_heads=sizes.heads,
+        num_layers=sizes.layers,
+        cross_attn_norm=True,
+        operations=comfy.ops.disable_weight_init,
         dtype=torch.float32,
     )
     source = generator("dit", SEED, "weights")
@@ -166,7 +174,12 @@ def new_dit(sizes: Sizes = Sizes()) -> WanModel:
 
 
 def train(
-    short: Path, long: Path, path: Path, checkpoint: Path, plan: Plan = PLAN, sizes: Sizes = Sizes(),
+    short: Path,
+    long: Path,
+    path: Path,
+    checkpoint: Path,
+    plan: Plan = PLAN,
+    sizes: Sizes = Sizes(),
     batches: Batches = Batches(),
 ) -> None:
     """Train on the caches of short and long clips; on a GPU, if there is one.

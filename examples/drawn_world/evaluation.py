@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.files import complete
 
@@ -112,10 +113,21 @@ def measure(job: Job, heard: int, frames: np.ndarray, clip: Clip, loud: Sequence
     steady = measures.steadied(frames, clip.reference, places.face)
     subject, background = measures.motion(frames, places.person)
     return Record(
-        job.setting, job.clip, job.seed, heard, opening.tolist(), fit.r, fit.lag, fit.best,
+        job.setting,
+        job.clip,
+        job.seed,
+        heard,
+        opening.tolist(),
+        fit.r,
+        fit.lag,
+        fit.best,
         [measures.correlation(opening, each) for index, each in enumerate(loud) if index != heard],
-        measures.correlation(opening, loud[job.clip]), measures.identity_distance(steady, clip.reference, places),
-        subject, background, measures.expression_motion(steady, places.face), float(opening.std()),
+        measures.correlation(opening, loud[job.clip]),
+        measures.identity_distance(steady, clip.reference, places),
+        subject,
+        background,
+        measures.expression_motion(steady, places.face),
+        float(opening.std()),
     )
 
 
@@ -191,7 +203,11 @@ def _digest(*parts: bytes) -> str:
 
 
 def evaluate(
-    folder: Path, clips: Sequence[Clip], seeds: int, sampling: Sampling, settings: Sequence[str] = tuple(SETTINGS),
+    folder: Path,
+    clips: Sequence[Clip],
+    seeds: int,
+    sampling: Sampling,
+    settings: Sequence[str] = tuple(SETTINGS),
     part: tuple[int, int] = (1, 1),
 ) -> None:
     """Make and measure what is missing, or that of every n-th clip.

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.files import complete
 
@@ -29,12 +30,18 @@ from .studio import Clip, Sampling
 
 MARKS = ("<!-- from here on: written by `python dev.py evaluate small` -->", "<!-- up to here -->")
 ROWS = {
-    TRUTH: "the drawn clip itself", THROUGH_VAE: "the same through the VAE", "clip": "clip stage only",
-    "frame": "frame stage only", NEUTRAL: "both", "no_identity": "both, trained without identity",
+    TRUTH: "the drawn clip itself",
+    THROUGH_VAE: "the same through the VAE",
+    "clip": "clip stage only",
+    "frame": "frame stage only",
+    NEUTRAL: "both",
+    "no_identity": "both, trained without identity",
     "no_face": "both, but the face is not given",
 }
 PAPER = {  # Table 2: Sync-C, SD, IDC
-    "clip": ("1.98", "13.66", ""), "frame": ("3.54", "8.22", ""), NEUTRAL: ("3.15", "13.78", "0.989"),
+    "clip": ("1.98", "13.66", ""),
+    "frame": ("3.54", "8.22", ""),
+    NEUTRAL: ("3.15", "13.78", "0.989"),
     "no_identity": ("", "", "0.945"),
 }
 PAIRS = (
@@ -92,33 +99,60 @@ def section(found: Records, clips: int, sampling: Sampling) -> str:
     counts = sorted({len(found[name]) for name in SETTINGS} - {0})
     seeds = len({record.seed for record in found[NEUTRAL]})
     settings = ", ".join(f"{name} {value:g}" for name, value in asdict(sampling).items())
-    return "\n".join([
-        f"{clips} held-out clips (people, voices and sentences that were never trained on) × {seeds} seeds; "
-        f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} videos in every row. All figures are mean ± "
-        f"standard deviation over these videos; standard errors are over the clips. Sampling: {settings}.",
-        "", "### The two stages, and identity (the paper's Table 2)", "", *ablation(found),
-        "", "### The speech that is heard", "", *speech(found), "", "![Best lags](evidence/lags.png)", "",
-        "![Mouth and loudness over time](evidence/mouths.png)",
-        "", "### Motion intensity (the paper's Table 4)", "", *intensity(found), "", "![Motion over ω](evidence/omega.png)",
-        "", "### Frames", "", "Every fourth frame; the first one is the reference that the model is given.", "",
-        "![Held-out clips](evidence/clips.jpg)", "", "![One clip with every setting](evidence/settings.jpg)", "",
-    ])
+    return "\n".join(
+        [
+            f"{clips} held-out clips (people, voices and sentences that were never trained on) × {seeds} seeds; "
+            f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} videos in every row. All figures are mean ± "
+            f"standard deviation over these videos; standard errors are over the clips. Sampling: {settings}.",
+            "",
+            "### The two stages, and identity (the paper's Table 2)",
+            "",
+            *ablation(found),
+            "",
+            "### The speech that is heard",
+            "",
+            *speech(found),
+            "",
+            "![Best lags](evidence/lags.png)",
+            "",
+            "![Mouth and loudness over time](evidence/mouths.png)",
+            "",
+            "### Motion intensity (the paper's Table 4)",
+            "",
+            *intensity(found),
+            "",
+            "![Motion over ω](evidence/omega.png)",
+            "",
+            "### Frames",
+            "",
+            "Every fourth frame; the first one is the reference that the model is given.",
+            "",
+            "![Held-out clips](evidence/clips.jpg)",
+            "",
+            "![One clip with every setting](evidence/settings.jpg)",
+            "",
+        ]
+    )
 
 
 def ablation(found: Records) -> list[str]:
     """A row for every variant, the paper's figures beside it."""
     columns: dict[str, tuple[Callable[[Record], float], int]] = {
-        "synchrony": (lambda r: r.synchrony, 2), "subject motion": (lambda r: r.subject, 3),
-        "background motion": (lambda r: r.background, 3), "identity distance": (lambda r: r.identity, 2),
+        "synchrony": (lambda r: r.synchrony, 2),
+        "subject motion": (lambda r: r.subject, 3),
+        "background motion": (lambda r: r.background, 3),
+        "identity distance": (lambda r: r.identity, 2),
         "mouth's movement": (lambda r: 1000 * r.mouth, 2),
     }
     head = ["", *columns, "paper: Sync-C", "SD", "IDC"]
     rows = [
         [label, *(_spread(map(of, found[name]), digits) for of, digits in columns.values()), *PAPER.get(name, ("", "", ""))]
-        for name, label in ROWS.items() if found[name]
+        for name, label in ROWS.items()
+        if found[name]
     ]
     return [
-        *_table(head, rows), "",
+        *_table(head, rows),
+        "",
         "Synchrony: correlation of the mouth's opening, read from the picture, with the loudness of the speech. Motion: "
         "pixels per frame of 64 × 64, mean absolute optical flow inside and outside of the person, where there is "
         "something to be seen moving. Identity distance: mean "
@@ -131,6 +165,7 @@ def ablation(found: Records) -> list[str]:
 
 def speech(found: Records) -> list[str]:
     """With which speech the lips go: that which drove them, that of other clips, that of the portrait's own clip."""
+
     def near(records: Sequence[Record]) -> str:
         return f"{np.mean([abs(record.lag) <= NEAR for record in records]):.0%}" if records else ""
 
@@ -142,7 +177,8 @@ def speech(found: Records) -> list[str]:
     ]
     lags = [record.lag for record in found[NEUTRAL]]
     return [
-        *_table(["correlation of the mouth", "mean ± standard deviation"], rows), "",
+        *_table(["correlation of the mouth", "mean ± standard deviation"], rows),
+        "",
         f"The lag at which the correlation is best, within ±{measures.MAX_LAG} frames: median {np.median(lags):g}, within "
         f"{NEAR} frames of 0 in {near(found[NEUTRAL])} of the videos (the drawn clips: {near(found[TRUTH])}). Correlation "
         f"there: {_spread((r.best for r in found[NEUTRAL]), 2)}.",
@@ -162,13 +198,20 @@ def intensity(found: Records) -> list[str]:
         for value in LEVELS:
             records = found[_at(coefficient, value)]
             if records:
-                rows.append([
-                    f"{coefficient} {sign} = {value}", _spread((r.expression for r in records), 3),
-                    _spread((1000 * r.mouth for r in records), 2), _spread((r.subject for r in records), 3),
-                    _spread((r.background for r in records), 3), _spread((r.synchrony for r in records), 2), PAPER_SD[value],
-                ])
+                rows.append(
+                    [
+                        f"{coefficient} {sign} = {value}",
+                        _spread((r.expression for r in records), 3),
+                        _spread((1000 * r.mouth for r in records), 2),
+                        _spread((r.subject for r in records), 3),
+                        _spread((r.background for r in records), 3),
+                        _spread((r.synchrony for r in records), 2),
+                        PAPER_SD[value],
+                    ]
+                )
     return [
-        *_table(head, rows), "",
+        *_table(head, rows),
+        "",
         "Expression motion: flow inside of the face once the head is held still, pixels per frame. The paper moves both "
         "coefficients together.",
         *_rising(found, "expression", "expression motion", lambda r: r.expression),
@@ -211,17 +254,25 @@ def _draw(folder: Path, found: Records, archive: Archive, clips: Sequence[Clip])
     seed = min(record.seed for record in found[NEUTRAL])
     of_clips = {record.clip: record for record in found[NEUTRAL] if record.seed == seed}
     shown = [of_clips[clip] for clip in sorted(of_clips)[:SHOWN]]
-    figures.curves(folder / "mouths.png", [
-        (f"clip {r.clip}\nr {r.synchrony:.2f}", np.array(r.opening), measures.loudness(clips[r.heard].speech, len(r.opening)))
-        for r in shown
-    ])
+    figures.curves(
+        folder / "mouths.png",
+        [
+            (
+                f"clip {r.clip}\nr {r.synchrony:.2f}",
+                np.array(r.opening),
+                measures.loudness(clips[r.heard].speech, len(r.opening)),
+            )
+            for r in shown
+        ],
+    )
     lags = [record.lag for record in found[NEUTRAL]]
     others = _lags_with_others(found[NEUTRAL], clips)
     figures.histogram(
         folder / "lags.png", {"the speech that drives it": lags, "another clip's speech": others}, measures.MAX_LAG
     )
     lines: dict[str, Callable[[Record], float]] = {
-        "expression motion": lambda r: r.expression, "subject motion": lambda r: r.subject
+        "expression motion": lambda r: r.expression,
+        "subject motion": lambda r: r.subject,
     }
     panels = []
     for coefficient in ("expression", "body"):
@@ -231,17 +282,25 @@ def _draw(folder: Path, found: Records, archive: Archive, clips: Sequence[Clip])
         }
         panels.append((coefficient, list(at), series))
     figures.levels(folder / "omega.png", panels)
-    figures.contact(folder / "clips.jpg", [
-        row for r in shown for row in (
-            (f"clip {r.clip}\ndrawn", clips[r.clip].frames),
-            (f"clip {r.clip}\nmodel\nr {r.synchrony:.2f}", _frames(archive, r)),
-        )
-    ])
+    figures.contact(
+        folder / "clips.jpg",
+        [
+            row
+            for r in shown
+            for row in (
+                (f"clip {r.clip}\ndrawn", clips[r.clip].frames),
+                (f"clip {r.clip}\nmodel\nr {r.synchrony:.2f}", _frames(archive, r)),
+            )
+        ],
+    )
     lively = max(shown, key=lambda record: record.subject).clip
     rows = [(ROWS[TRUTH].replace(" ", "\n", 2), clips[lively].frames)]
     for name in SETTINGS:
-        rows += [(f"{name.replace('_', ' ')}\nr {r.synchrony:.2f}", _frames(archive, r))
-                 for r in found[name] if (r.clip, r.seed) == (lively, seed)]
+        rows += [
+            (f"{name.replace('_', ' ')}\nr {r.synchrony:.2f}", _frames(archive, r))
+            for r in found[name]
+            if (r.clip, r.seed) == (lively, seed)
+        ]
     figures.contact(folder / "settings.jpg", rows)
 
 

@@ -13,12 +13,13 @@ import onnx
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from fantasytalking_core.face import alignment as face_alignment
-from fantasytalking_core.face.encoder import embed, read_face_encoder
-from fantasytalking_core.files import complete
-from fantasytalking_core.face.landmarks import POINTS, Face
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+
+from fantasytalking_core.face import alignment as face_alignment
+from fantasytalking_core.face.encoder import embed, read_face_encoder
+from fantasytalking_core.face.landmarks import POINTS, Face
+from fantasytalking_core.files import complete
 
 from . import SEED
 from .loop import Plan, fit

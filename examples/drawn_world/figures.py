@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from fantasytalking_core.plotting import COLOURS, GRID, INK, LEFT, RIGHT, fonts, sheet
 from PIL import Image, ImageDraw
+
+from fantasytalking_core.plotting import COLOURS, GRID, INK, LEFT, RIGHT, fonts, sheet
 
 WIDTH = 960
 INNER = WIDTH - LEFT - RIGHT

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from fantasytalking_core.files import complete
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fantasytalking_core.files import complete
 
 from .muon import Muon
 
@@ -79,7 +80,10 @@ def fit(module: nn.Module, loss: Loss, plan: Plan, checkpoint: Path) -> dict[str
             logging.info("%s, loss %.4f, %.2f s per step", place, total / count, speed)
             total = 0.0
             state = {
-                "plan": asdict(plan), "step": done, "module": module.state_dict(), "averaged": averaged.state_dict(),
+                "plan": asdict(plan),
+                "step": done,
+                "module": module.state_dict(),
+                "averaged": averaged.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer, _ in optimizers],
             }
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -91,8 +95,7 @@ def fit(module: nn.Module, loss: Loss, plan: Plan, checkpoint: Path) -> dict[str
 def _optimizers(parameters: list[nn.Parameter], plan: Plan) -> list[tuple[torch.optim.Optimizer, float]]:
     """Optimizers with their highest rates."""
     matrices = [
-        value for value in parameters
-        if plan.muon is not None and value.ndim > 1 and 1 < min(value.flatten(1).shape) <= LARGEST
+        value for value in parameters if plan.muon is not None and value.ndim > 1 and 1 < min(value.flatten(1).shape) <= LARGEST
     ]
     others = [value for value in parameters if not any(value is matrix for matrix in matrices)]
     found = [(torch.optim.AdamW(others, plan.rate, weight_decay=plan.weight_decay), plan.rate)]

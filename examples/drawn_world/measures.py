@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
 from fantasytalking_core.face.landmarks import RIGID
 from fantasytalking_core.training.data.lip_mask import OUTER_LIPS
 
@@ -80,7 +81,10 @@ class Places:
             return (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1])
 
         return cls(
-            person=person, head=person & (away < 1.3), face=away < 1.0, lips=box(0.5, 0.5, 0.5, 0.5),
+            person=person,
+            head=person & (away < 1.3),
+            face=away < 1.0,
+            lips=box(0.5, 0.5, 0.5, 0.5),
             mouth=box(*(half * (0.35, 0.2)), *(half * (0.35, 0.4))),
         )
 
@@ -115,8 +119,10 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 def synchrony(opening: np.ndarray, loud: np.ndarray) -> Synchrony:
     """Compare `[F]` openings of the mouth with the `[F]` loudness of a speech."""
     count = len(opening)
-    at = {lag: correlation(opening[max(lag, 0) : count + min(lag, 0)], loud[max(-lag, 0) : count - max(lag, 0)])
-          for lag in range(-MAX_LAG, MAX_LAG + 1)}
+    at = {
+        lag: correlation(opening[max(lag, 0) : count + min(lag, 0)], loud[max(-lag, 0) : count - max(lag, 0)])
+        for lag in range(-MAX_LAG, MAX_LAG + 1)
+    }
     lag = max(at, key=at.get)
     return Synchrony(at[0], lag, at[lag])
 

@@ -1,13 +1,13 @@
 """The recipe: everything in examples/drawn_world/models again, from a seed, in stages that each go on where they were interrupted.
 
-    videos         the talking world, drawn and spoken (needs the program espeak-ng)
-    vae            the Wan VAE
-    wav2vec2       what listens
-    face_encoder   what tells faces apart
-    prepare        the pack's own training caches of the videos
-    dit            image-to-video, without speech
-    adapters       speech, identity and motion by the pack's own trainer: the shipped one, and those of the ablation
-    ship           the files to examples/drawn_world/models
+videos         the talking world, drawn and spoken (needs the program espeak-ng)
+vae            the Wan VAE
+wav2vec2       what listens
+face_encoder   what tells faces apart
+prepare        the pack's own training caches of the videos
+dit            image-to-video, without speech
+adapters       speech, identity and motion by the pack's own trainer: the shipped one, and those of the ablation
+ship           the files to examples/drawn_world/models
 """
 
 import argparse
@@ -28,8 +28,9 @@ import librosa
 import numpy as np
 import soundfile
 import torch
-from fantasytalking_core.errors import FantasyTalkingError
 from PIL import Image
+
+from fantasytalking_core.errors import FantasyTalkingError
 
 from . import FPS, FRAMES, LONG_FRAMES, ROOT, SIZE
 from .world import videos
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 SHIPPED = ROOT / "examples/drawn_world/models"
 DEMO_FOLDER = ROOT / "demo"
 FOLDERS: dict[str, tuple[videos.Split, range]] = {
-    "train_0": ("train", range(320)), "train_1": ("train", range(320, 640)), "long": ("train", range(640, 800)),
+    "train_0": ("train", range(320)),
+    "train_1": ("train", range(320, 640)),
+    "long": ("train", range(640, 800)),
     "test": ("test", range(24)),
 }
 """Folders of videos: whose they are, and their numbers."""
@@ -125,8 +128,8 @@ def prepare(folder: Path) -> None:
 
 def make_cache(folder: Path, name: str) -> None:
     """One of CACHES, by the pack's own `prepare`, in a process of its own."""
-    from fantasytalking_core.training.data.prepare import prepare as make
     from fantasytalking_core.training.data.prepare import PrepareSettings
+    from fantasytalking_core.training.data.prepare import prepare as make
 
     def tell(done: int, total: int, where: str) -> None:
         if done % 40 == 0:
@@ -212,8 +215,14 @@ def ship(folder: Path) -> None:
 
 
 STAGES: dict[str, Callable[[Path], None]] = {
-    "videos": make_videos, "vae": train_vae, "wav2vec2": train_wav2vec2, "face_encoder": train_face_encoder, "prepare": prepare,
-    "dit": train_dit, "adapters": train_adapters, "ship": ship,
+    "videos": make_videos,
+    "vae": train_vae,
+    "wav2vec2": train_wav2vec2,
+    "face_encoder": train_face_encoder,
+    "prepare": prepare,
+    "dit": train_dit,
+    "adapters": train_adapters,
+    "ship": ship,
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from fantasytalking_core.errors import FantasyTalkingError
 
 from . import FPS, FRAMES, ROOT, SIZE
@@ -74,8 +75,10 @@ def held_out(folder: Path, count: int) -> list[Clip]:
     shown, first, samples = slice(BEGIN, BEGIN + FRAMES), round(BEGIN / FPS * RATE), int(FRAMES / FPS * RATE)
     return [
         Clip(
-            videos.look_of("test", number), found.frames[number, shown].astype(np.float32) / 255,
-            found.sounds[number, first : first + samples], found.landmarks[number, BEGIN],
+            videos.look_of("test", number),
+            found.frames[number, shown].astype(np.float32) / 255,
+            found.sounds[number, first : first + samples],
+            found.landmarks[number, BEGIN],
         )
         for number in range(count)
     ]
@@ -123,7 +126,10 @@ class Studio:
         if name not in self._adapted:
             adapter = self._run("FantasyTalkingAdapterLoader", adapter_name=f"{name}/adapter.safetensors")[0]
             self._adapted[name] = self._run(
-                "FantasyTalkingApplyAdapter", model=self._model, adapter=adapter, audio_strength=1.0,
+                "FantasyTalkingApplyAdapter",
+                model=self._model,
+                adapter=adapter,
+                audio_strength=1.0,
                 identity_strength=self.sampling.identity_strength,
             )[0]
         return self._adapted[name]
@@ -148,28 +154,43 @@ class Studio:
             "FantasyTalkingConditioning", positive=shown.positive, negative=shown.negative, speech=spoken, motion=motion, **face
         )
         sampled = self._run(
-            "FantasyTalkingSampler", model=self._with_adapter(setting.adapter), positive=positive, negative=negative,
-            latent_image=shown.latent, seed=seed, steps=chosen.steps, text_cfg=chosen.text_cfg, audio_cfg=chosen.audio_cfg,
-            audio_start_percent=0.0, audio_end_percent=1.0, sampler_name="euler", scheduler="fantasytalking",
-            shift=chosen.shift, denoise=1.0,
+            "FantasyTalkingSampler",
+            model=self._with_adapter(setting.adapter),
+            positive=positive,
+            negative=negative,
+            latent_image=shown.latent,
+            seed=seed,
+            steps=chosen.steps,
+            text_cfg=chosen.text_cfg,
+            audio_cfg=chosen.audio_cfg,
+            audio_start_percent=0.0,
+            audio_end_percent=1.0,
+            sampler_name="euler",
+            scheduler="fantasytalking",
+            shift=chosen.shift,
+            denoise=1.0,
         )[0]
         return self._pictures(sampled)
 
     def _show(self, clip: Clip) -> "_Shown":
         """What the model is given of a portrait, whatever it then says."""
         image = torch.from_numpy(clip.reference)[None]
-        positive, negative = (
-            self._run("CLIPTextEncode", clip=self._text, text=text)[0] for text in (clip.look.caption, "")
-        )
+        positive, negative = (self._run("CLIPTextEncode", clip=self._text, text=text)[0] for text in (clip.look.caption, ""))
         vision = self._run("CLIPVisionEncode", clip_vision=self._image, image=image, crop="center")[0]
         conditioned = self._run(
-            "WanImageToVideo", positive=positive, negative=negative, vae=self._vae, width=SIZE, height=SIZE, length=FRAMES,
-            batch_size=1, start_image=image, clip_vision_output=vision,
+            "WanImageToVideo",
+            positive=positive,
+            negative=negative,
+            vae=self._vae,
+            width=SIZE,
+            height=SIZE,
+            length=FRAMES,
+            batch_size=1,
+            start_image=image,
+            clip_vision_output=vision,
         )
         marks = {"frames": [[{"landmarks_xy": clip.landmarks}]], "image_size": (SIZE, SIZE)}
-        identity = self._run(
-            "FantasyTalkingEncodeFace", face_encoder=self._face_encoder, face=image, face_landmarks=marks
-        )[0]
+        identity = self._run("FantasyTalkingEncodeFace", face_encoder=self._face_encoder, face=image, face_landmarks=marks)[0]
         return _Shown(*conditioned, identity)
 
     def _pictures(self, latent) -> np.ndarray:
@@ -180,8 +201,9 @@ def _load_nodes(folder: Path) -> dict[str, type]:
     """The host's nodes and this pack's, by their ids, with `folder` among the places of the models."""
     import comfy.utils
     import folder_paths
-    import nodes
     from comfy_extras.nodes_wan import WanImageToVideo
+
+    import nodes
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
     if not asyncio.run(nodes.load_custom_node(str(ROOT))):

@@ -9,9 +9,10 @@ import comfy.utils
 import numpy as np
 import torch
 from comfy.ldm.wan.vae import AttentionBlock, ResidualBlock, WanVAE
-from fantasytalking_core.files import complete
 from safetensors.torch import save_file
 from torch import nn
+
+from fantasytalking_core.files import complete
 
 from . import SEED
 from .loop import Plan, fit
@@ -44,7 +45,12 @@ SQUARED = 6.0
 def new_vae(width: int = WIDTH) -> WanVAE:
     """With initial weights: the host's class leaves them without any."""
     vae = WanVAE(
-        dim=width, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[], temperal_downsample=[False, True, True],
+        dim=width,
+        z_dim=16,
+        dim_mult=[1, 2, 4, 4],
+        num_res_blocks=2,
+        attn_scales=[],
+        temperal_downsample=[False, True, True],
         dropout=0.0,
     )
     with torch.random.fork_rng(devices=[]):

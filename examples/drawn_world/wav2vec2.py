@@ -11,10 +11,11 @@ import librosa
 import numpy as np
 import torch
 from einops import rearrange
-from fantasytalking_core.speech.wav2vec import encode, load_wav2vec2
-from fantasytalking_core.speech.waveform import SAMPLE_RATE
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+from fantasytalking_core.speech.wav2vec import encode, load_wav2vec2
+from fantasytalking_core.speech.waveform import SAMPLE_RATE
 
 from . import SEED
 from .loop import Plan, fit
@@ -39,9 +40,20 @@ PLAN = Plan(steps=250, rate=1e-3, average=0.99, checkpoint_every=100)
 def config() -> Wav2Vec2Config:
     """wav2vec2-base-960h with fewer and narrower layers, and without its randomness in training."""
     return Wav2Vec2Config(
-        conv_dim=(48,) * 7, hidden_size=96, num_hidden_layers=2, num_attention_heads=4, intermediate_size=384,
-        num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=4, hidden_dropout=0.0, attention_dropout=0.0,
-        activation_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, apply_spec_augment=False, mask_time_prob=0.0,
+        conv_dim=(48,) * 7,
+        hidden_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=384,
+        num_conv_pos_embeddings=32,
+        num_conv_pos_embedding_groups=4,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.0,
+        layerdrop=0.0,
+        apply_spec_augment=False,
+        mask_time_prob=0.0,
         vocab_size=32,
     )
 

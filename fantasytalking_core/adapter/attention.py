@@ -47,9 +47,7 @@ def hidden(is_hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     Not boolean, which some of the host's attention functions silently mishandle; not −inf, of which a window
     without any token would make NaN. Such a window attends to zero rows only and adds nothing.
     """
-    return torch.zeros(is_hidden.shape, dtype=dtype, device=is_hidden.device).masked_fill_(
-        is_hidden, torch.finfo(dtype).min
-    )
+    return torch.zeros(is_hidden.shape, dtype=dtype, device=is_hidden.device).masked_fill_(is_hidden, torch.finfo(dtype).min)
 
 
 def window_mask(windows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -113,9 +111,7 @@ def clip_attention(
     return attention(q, k, v, heads, mask=mask)
 
 
-def face_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, attention: Attention = sdpa
-) -> torch.Tensor:
+def face_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, attention: Attention = sdpa) -> torch.Tensor:
     """Every video token attends to every identity token (Eq. 4): q `[B, N, C]`, k and v `[1 or B, M, C]`."""
     k, v = (t.expand(q.shape[0], -1, -1) for t in (k, v))
     return attention(q, k, v, heads)

@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .audio import AudioWidths
 from ..errors import FantasyTalkingError
 from ..files import complete
+from .audio import AudioWidths
 from .identity import IdentityWidths
 from .layouts import (
     PARTS,
@@ -87,8 +87,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise
     except pickle.UnpicklingError as error:
         raise FantasyTalkingError(
-            f"'{path.name}' was refused: it holds more than weights and may run code when it is opened. "
-            f"Expected {PUBLISHED}."
+            f"'{path.name}' was refused: it holds more than weights and may run code when it is opened. Expected {PUBLISHED}."
         ) from error
     except Exception as error:  # damaged bytes can lead torch's unpickler anywhere
         raise corrupt(path.name) from error
@@ -101,8 +100,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
         version = metadata.get("version")
         if metadata.get("format") == FORMAT and version != VERSION:
             raise FantasyTalkingError(
-                f"'{path.name}' is an adapter file of version {version}, this pack reads version {VERSION}: update the "
-                "pack."
+                f"'{path.name}' is an adapter file of version {version}, this pack reads version {VERSION}: update the pack."
             )
         return {key: file.get_tensor(key) for key in file.keys()}, metadata
 
@@ -118,9 +116,7 @@ def not_an_adapter(name: str, keys: Iterable[str]) -> FantasyTalkingError:
     found = f"it holds {', '.join(keys[:2]) or 'nothing'} …"
     if any(".self_attn." in key for key in keys):
         found = "it looks like a diffusion model, which belongs into a diffusion model loader"
-    return FantasyTalkingError(
-        f"'{name}' is no FantasyTalking adapter ({found}): expected {PUBLISHED} or a conversion of it."
-    )
+    return FantasyTalkingError(f"'{name}' is no FantasyTalking adapter ({found}): expected {PUBLISHED} or a conversion of it.")
 
 
 def read_adapter(*paths: str | Path) -> AdapterFile:

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from ..speech.windows import PADDING
 from .adapter import Adapter
 from .audio import AudioBranch
 from .identity import IdentityBranch
-from ..speech.windows import PADDING
 
 KeyValuePair = tuple[torch.Tensor, torch.Tensor]
 
@@ -28,9 +28,7 @@ class BlockKeysValues:
         keep: whether they are kept for later calls.
     """
 
-    def __init__(
-        self, rows: torch.Tensor, key_value: Callable[[int, torch.Tensor], KeyValuePair], keep: bool
-    ) -> None:
+    def __init__(self, rows: torch.Tensor, key_value: Callable[[int, torch.Tensor], KeyValuePair], keep: bool) -> None:
         self.rows, self.key_value, self.keep = rows, key_value, keep
         self.kept: dict[int, KeyValuePair] = {}
 
@@ -75,9 +73,7 @@ class SpeechKeysValues:
             never holds more than that.
     """
 
-    def __init__(
-        self, branch: AudioBranch, tokens: torch.Tensor, device: torch.device, dtype: torch.dtype, keep: bool
-    ) -> None:
+    def __init__(self, branch: AudioBranch, tokens: torch.Tensor, device: torch.device, dtype: torch.dtype, keep: bool) -> None:
         self.branch, self.tokens, self.device, self.dtype = branch, tokens, device, dtype
         self.kept = self.of(tokens, keep=True) if keep else None
 
@@ -111,7 +107,12 @@ class RunCache:
         self._bytes: dict[torch.device, int] = {}
 
     def get(
-        self, adapter: Adapter, source: object, rows: int, device: torch.device, dtype: torch.dtype,
+        self,
+        adapter: Adapter,
+        source: object,
+        rows: int,
+        device: torch.device,
+        dtype: torch.dtype,
         make: Callable[[bool], Any],
     ) -> Any:
         """What `make(keep)` made of a source (a speech, an identity) of so many rows.

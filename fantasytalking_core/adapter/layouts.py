@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
+from ..errors import FantasyTalkingError
 from .adapter import Adapter
 from .audio import AudioWidths
-from ..errors import FantasyTalkingError
 from .identity import HEAD_WIDTH, HEADS, IdentityWidths
 from .motion import RANGES, MotionRanges, MotionWidths
 
@@ -26,9 +26,7 @@ Weights = Mapping[str, torch.Tensor]
 PARTS = ("audio", "identity", "motion")
 
 _PROJECTOR = re.compile(r"(?:audio\.projector\.|proj_model\.)?(proj\.weight|norm\.weight|norm\.bias)")
-_BLOCK = re.compile(
-    r"(?:audio\.|audio_processor\.)?blocks\.(\d{1,3})\.(?:cross_attn\.)?(?:processor\.)?([kv]_proj\.weight)"
-)
+_BLOCK = re.compile(r"(?:audio\.|audio_processor\.)?blocks\.(\d{1,3})\.(?:cross_attn\.)?(?:processor\.)?([kv]_proj\.weight)")
 _OURS = re.compile(r"(?:identity\.(?:resampler|blocks)|motion)\.[a-z0-9_.]+\.(?:weight|bias)")
 _AUDIO_BLOCK = re.compile(r"audio\.blocks\.(\d{1,3})\..+")
 _IDENTITY_BLOCK = re.compile(r"identity\.blocks\.(\d{1,3})\..+")

@@ -62,9 +62,7 @@ class MotionRanges:
 
     def motion(self, expression: float, body: float | None) -> Motion:
         """Measured variances as coefficients, what lies outside of the ranges at their ends; None is neutral."""
-        return Motion(
-            _mapped(expression, self.expression), NEUTRAL if body is None else _mapped(body, self.body)
-        )
+        return Motion(_mapped(expression, self.expression), NEUTRAL if body is None else _mapped(body, self.body))
 
     def to_json(self) -> str:
         return json.dumps({"expression": self.expression, "body": self.body})
@@ -123,9 +121,7 @@ class MotionNetwork(nn.Module):
 
     def _mlp(self, operations: Any, factory: Mapping[str, Any]) -> nn.Sequential:
         hidden = self.widths.hidden
-        return nn.Sequential(
-            operations.Linear(1, hidden, **factory), nn.SiLU(), operations.Linear(hidden, hidden, **factory)
-        )
+        return nn.Sequential(operations.Linear(1, hidden, **factory), nn.SiLU(), operations.Linear(hidden, hidden, **factory))
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
         """`[B, 2]` (ω_l, ω_b) to `[B, model]`."""

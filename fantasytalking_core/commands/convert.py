@@ -1,7 +1,7 @@
 """`convert`: an adapter file of any layout to the pack's own.
 
-    python -m fantasytalking_core convert fantasytalking_model.ckpt fantasytalking.safetensors
-    python -m fantasytalking_core convert projector.safetensors blocks.safetensors fantasytalking.safetensors
+python -m fantasytalking_core convert fantasytalking_model.ckpt fantasytalking.safetensors
+python -m fantasytalking_core convert projector.safetensors blocks.safetensors fantasytalking.safetensors
 """
 
 import argparse
@@ -14,7 +14,9 @@ from ..precision import DTYPES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m fantasytalking_core convert", description="Convert an adapter file of any layout to the pack's own.")
+    parser = argparse.ArgumentParser(
+        prog="python -m fantasytalking_core convert", description="Convert an adapter file of any layout to the pack's own."
+    )
     parser.add_argument("source", nargs="+", type=Path, help="adapter file, or the files that it is split over")
     parser.add_argument("target", type=Path, help="the .safetensors file to write")
     parser.add_argument("--dtype", choices=DTYPES, help="store the weights in this type (as they are, if not given)")
@@ -39,4 +41,3 @@ def main(arguments: list[str] | None = None) -> int:
         f"audio {size.audio} to {size.projected}\n"
     )
     return 0
-

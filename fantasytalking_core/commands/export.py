@@ -1,6 +1,6 @@
 """`export`: from a checkpoint to files that other programs load.
 
-    python -m fantasytalking_core export OUTPUT_OR_CHECKPOINT adapter.safetensors [--public audio.safetensors]
+python -m fantasytalking_core export OUTPUT_OR_CHECKPOINT adapter.safetensors [--public audio.safetensors]
 """
 
 import argparse
@@ -13,7 +13,9 @@ from ..training.export import export
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m fantasytalking_core export", description="From a checkpoint to files that other programs load.")
+    parser = argparse.ArgumentParser(
+        prog="python -m fantasytalking_core export", description="From a checkpoint to files that other programs load."
+    )
     parser.add_argument("source", type=Path, help="a checkpoint's folder, or the run's output folder for its latest one")
     parser.add_argument("target", type=Path, help="the .safetensors file to write, for models/fantasytalking")
     parser.add_argument("--public", type=Path, help="also write the audio part in the public layout, for other programs")

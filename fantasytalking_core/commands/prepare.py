@@ -20,7 +20,9 @@ def report(index: Index, cache: Path) -> str:
     rests = Counter(index.left_out.values())[REST]
     reasons = {place: reason for place, reason in index.left_out.items() if reason != REST}
     videos = len({entry.source for entry in index.samples})
-    lines = [f"{len(index.samples)} samples of {videos} videos in '{cache}'; {len(reasons)} left out" + (":" if reasons else ".")]
+    lines = [
+        f"{len(index.samples)} samples of {videos} videos in '{cache}'; {len(reasons)} left out" + (":" if reasons else ".")
+    ]
     lines += [f"  {place}: {reason}" for place, reason in reasons.items()]
     if rests:
         lines.append(f"{rests} videos end with a rest that is shorter than a clip.")
@@ -57,8 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fantasytalking_core prepare", description="Make or complete a cache of training samples.")
-    parser.add_argument("folder", type=Path, help="videos with sound, captions (.txt) and side files (.safetensors) beside them")
+    parser = argparse.ArgumentParser(
+        prog="python -m fantasytalking_core prepare", description="Make or complete a cache of training samples."
+    )
+    parser.add_argument(
+        "folder", type=Path, help="videos with sound, captions (.txt) and side files (.safetensors) beside them"
+    )
     parser.add_argument("cache", type=Path, help="folder for the samples")
     models = parser.add_argument_group("models", "a name in ComfyUI's model folder, or a path; left out: from the side files")
     models.add_argument("--vae", required=True, help="Wan2.1's VAE, in models/vae")

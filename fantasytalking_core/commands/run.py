@@ -1,6 +1,6 @@
 """`run`: train as a YAML file says.
 
-    python -m fantasytalking_core run CONFIG.yaml
+python -m fantasytalking_core run CONFIG.yaml
 """
 
 import argparse
@@ -28,9 +28,7 @@ def trainer_of(config: Config) -> Trainer:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; to be called when the host's modules can be imported. Returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fantasytalking_core run", description="Train as a YAML file says."
-    )
+    parser = argparse.ArgumentParser(prog="python -m fantasytalking_core run", description="Train as a YAML file says.")
     parser.add_argument("config", type=Path, help="the YAML file: model, cache, output and what differs from the defaults")
     options = parser.parse_args(arguments)
     try:

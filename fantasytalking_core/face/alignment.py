@@ -16,7 +16,11 @@ from ..errors import FantasyTalkingError
 SIZE = 112
 """Side of an aligned face in pixels."""
 TEMPLATE = (
-    (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041),
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
 )
 """Where both eyes, the nose tip and both mouth corners lie in it, the left of the picture first (InsightFace's
 `arcface_src`)."""
@@ -40,9 +44,9 @@ def faces(pictures: torch.Tensor, points: Sequence[torch.Tensor | None]) -> torc
         raise FantasyTalkingError(
             f"face is {width}×{height} pixels, expected at least {MIN_FACE_SIDE} on each side: use a larger picture."
         )
-    return torch.stack([
-        centred(picture) if five is None else aligned(picture, five) for picture, five in zip(pictures, points)
-    ])
+    return torch.stack(
+        [centred(picture) if five is None else aligned(picture, five) for picture, five in zip(pictures, points)]
+    )
 
 
 def similarity(points: torch.Tensor) -> tuple[complex, complex]:

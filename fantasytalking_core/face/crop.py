@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from ..errors import FantasyTalkingError
+from ..pictures import MIN_PICTURE_SIDE
 from .detector import Box, FaceDetector
 from .landmarks import DETECTOR, landmarks_of
-from ..pictures import MIN_PICTURE_SIDE
 
 MAX_PADDING = 2.0
 CHOSEN, OTHER = (0, 230, 118), (255, 145, 0)
@@ -106,10 +106,14 @@ def _mask_boxes(mask: Any, pictures: torch.Tensor) -> list[Box]:
     boxes = []
     for one in masks:
         ys, xs = (torch.nonzero(one.any(axis)).flatten() for axis in (1, 0))
-        boxes.append(Box(
-            int(xs[0]) * width / columns, int(ys[0]) * height / rows,
-            (int(xs[-1]) + 1) * width / columns, (int(ys[-1]) + 1) * height / rows,
-        ))
+        boxes.append(
+            Box(
+                int(xs[0]) * width / columns,
+                int(ys[0]) * height / rows,
+                (int(xs[-1]) + 1) * width / columns,
+                (int(ys[-1]) + 1) * height / rows,
+            )
+        )
     return boxes * (count if len(boxes) == 1 else 1)
 
 

@@ -99,8 +99,13 @@ class FaceDetector:
         side = min(grey.shape)
         smallest = max(self.cascade.window_height, int(SMALLEST * side / (1 + 2 * BORDER)))
         found = self.cascade.detect_multi_scale(
-            img=grey, scale_factor=SCALE_STEP, step_ratio=1.0, min_size=(smallest, smallest), max_size=(side, side),
-            min_neighbor_number=1, intersection_score_threshold=2.0,  # above 1: every window is kept as it is
+            img=grey,
+            scale_factor=SCALE_STEP,
+            step_ratio=1.0,
+            min_size=(smallest, smallest),
+            max_size=(side, side),
+            min_neighbor_number=1,
+            intersection_score_threshold=2.0,  # above 1: every window is kept as it is
         )
         return [(window["c"], window["r"], window["width"]) for window in found]
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from ..adapter.identity import FaceEmbedding
 from ..errors import FantasyTalkingError, first_line, logger
 from .alignment import SIZE
-from ..adapter.identity import FaceEmbedding
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -171,7 +171,7 @@ class _Runner:
     def __init__(self, encoder: FaceEncoder, device: torch.device | str) -> None:
         self.encoder = encoder
         self.chosen = providers(device, runtime().get_available_providers())
-        self.session: "InferenceSession | None" = None
+        self.session: InferenceSession | None = None
 
     def embedding(self, face: np.ndarray) -> np.ndarray:
         """`[1, 3, 112, 112]` to `[1, D]`."""

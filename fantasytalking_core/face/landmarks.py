@@ -80,9 +80,7 @@ def face_landmarks(value: Any) -> FaceLandmarks:
         raise
     except (TypeError, KeyError, ValueError, IndexError) as error:
         kind = f"a {type(value).__name__}" if not isinstance(value, Mapping) else "one with other contents"
-        raise FantasyTalkingError(
-            f"face_landmarks is {kind}, expected the host's FACE_LANDMARKS: wire {DETECTOR}."
-        ) from error
+        raise FantasyTalkingError(f"face_landmarks is {kind}, expected the host's FACE_LANDMARKS: wire {DETECTOR}.") from error
     return FaceLandmarks(tuple(tuple(sorted(f, key=lambda face: -face.size)) for f in frames), height, width)
 
 

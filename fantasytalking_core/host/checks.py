@@ -6,9 +6,9 @@ from comfy.model_patcher import ModelPatcher
 
 from ..adapter.adapter import Adapter
 from ..adapter.audio import AudioWidths
+from ..adapter.identity import FaceTokens, Identity
 from ..errors import FantasyTalkingError
 from ..latent_grid import video_frames
-from ..adapter.identity import FaceTokens, Identity
 from ..speech.speech import Speech
 
 IMAGE_TO_VIDEO = "Wan2.1 I2V 14B (480p or 720p)"
@@ -27,8 +27,7 @@ def check_model(model: ModelPatcher, widths: AudioWidths) -> None:
         raise FantasyTalkingError(f"The model is a {kind}, expected a Wan I2V DiT: load {IMAGE_TO_VIDEO}.")
     if dit.img_emb is None:
         raise FantasyTalkingError(
-            "The model is a Wan T2V or Wan2.2 one, which does not read the portrait's image tokens: load "
-            f"{IMAGE_TO_VIDEO}."
+            f"The model is a Wan T2V or Wan2.2 one, which does not read the portrait's image tokens: load {IMAGE_TO_VIDEO}."
         )
     if (widths.model, widths.blocks) != (dit.dim, len(dit.blocks)):
         raise FantasyTalkingError(

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from einops import rearrange
 
-from ..errors import FantasyTalkingError
 from ..adapter.identity import CLIP_WIDTH, FaceTokens
+from ..errors import FantasyTalkingError
 from ..pictures import pictures
 
 

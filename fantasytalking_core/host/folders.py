@@ -7,9 +7,9 @@ from pathlib import Path, PureWindowsPath
 import folder_paths
 
 from ..adapter import file as adapter_file
+from ..errors import FantasyTalkingError
 from ..face import encoder as face_encoder
 from ..speech import wav2vec
-from ..errors import FantasyTalkingError
 
 ADAPTERS, WAV2VEC2, FACES = "fantasytalking", "wav2vec2", "facerecognition"
 FACE_ENCODERS = ("w600k", "glint", "arcface", "auraface", "r50", "r100")

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from comfy.ldm.wan.vae import WanVAE
 
-from ..face import alignment as face_alignment
 from ..adapter.identity import CLIP_WIDTH
 from ..errors import FantasyTalkingError, first_line
+from ..face import alignment as face_alignment
 from ..face.encoder import read_face_encoder
-from ..training.data.encoders import PARTS, SIDE_FILE, Encoders
 from ..speech.wav2vec import is_wav2vec2_folder
+from ..training.data.encoders import PARTS, SIDE_FILE, Encoders
 from . import folders
 from .face_embedding import embed_faces
 from .folders import model_path, path_or_name
@@ -34,8 +34,12 @@ DETECTION_SCORE = 0.5
 
 
 def load_encoders(
-    vae: str, wav2vec: str, text_encoder: str | None = None, clip_vision: str | None = None,
-    landmarker: str | None = None, face_encoder: str | None = None,
+    vae: str,
+    wav2vec: str,
+    text_encoder: str | None = None,
+    clip_vision: str | None = None,
+    landmarker: str | None = None,
+    face_encoder: str | None = None,
 ) -> Encoders:
     """The encoders of the named files; None: the side files supply what it would give.
 
@@ -51,13 +55,21 @@ def load_encoders(
         "face": None if face_encoder is None else path_or_name(face_encoder, folders.face_encoder_path),
     }
     loaders = {
-        "vae": video_encoder, "wav2vec": speech_encoder, "text": text_encoder_of, "clip": image_encoder,
-        "landmarks": landmark_detector, "face": face_encoder_of,
+        "vae": video_encoder,
+        "wav2vec": speech_encoder,
+        "text": text_encoder_of,
+        "clip": image_encoder,
+        "landmarks": landmark_detector,
+        "face": face_encoder_of,
     }
     functions = {part: None if paths[part] is None else loaders[part](paths[part]) for part in PARTS}
     return Encoders(
-        video=functions["vae"], speech=functions["wav2vec"], text=functions["text"], image=functions["clip"],
-        landmarks=functions["landmarks"], face=functions["face"],
+        video=functions["vae"],
+        speech=functions["wav2vec"],
+        text=functions["text"],
+        image=functions["clip"],
+        landmarks=functions["landmarks"],
+        face=functions["face"],
         models={part: SIDE_FILE if path is None else described(path) for part, path in paths.items()},
     )
 

@@ -11,9 +11,9 @@ import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..speech import wav2vec
 from ..adapter.adapter import Adapter
 from ..adapter.file import read_adapter
+from ..speech import wav2vec
 
 if TYPE_CHECKING:
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
@@ -34,9 +34,7 @@ def load_adapter(path: str | Path, disable_dynamic: bool = False) -> ModelPatche
     """
     file = read_adapter(path)
     device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    module = Adapter(
-        file.audio, file.identity, file.motion, file.ranges, operations=comfy.ops.manual_cast, device="meta"
-    )
+    module = Adapter(file.audio, file.identity, file.motion, file.ranges, operations=comfy.ops.manual_cast, device="meta")
     kind = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = kind(module, load_device=device, offload_device=offload)
     count = sum(weight.numel() for weight in file.weights.values())

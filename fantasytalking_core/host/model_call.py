@@ -1,6 +1,6 @@
 """What the adapter adds in one model call: speech and face, to the result of every block's cross-attention.
 
-    Z′ = Z + λ1·Attn(Q, K_audio, V_audio) + λ2·Attn(Q, K_id, V_id)                                        (Eq. 4)
+Z′ = Z + λ1·Attn(Q, K_audio, V_audio) + λ2·Attn(Q, K_id, V_id)                                        (Eq. 4)
 """
 
 from dataclasses import dataclass

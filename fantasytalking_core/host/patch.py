@@ -18,12 +18,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from ..adapter.adapter import Adapter
-from ..errors import FantasyTalkingError
 from ..adapter.identity import STRENGTH
 from ..adapter.keys_values import RunCache
-from .model_call import Call
+from ..errors import FantasyTalkingError
 from .checks import check_identity, check_model, check_motion, check_speech, uncompiled
 from .conditioning import IDENTITY, MOTION, SPEECH, WINDOWS, faceless, silent
+from .model_call import Call
 from .timestep import timestep_embedding_plus
 
 KEY = "fantasytalking"
@@ -107,8 +107,15 @@ class AppliedAdapter:
         return faceless(model_conds) if self.identity_strength == 0 else model_conds
 
     def apply_model(
-        self, executor: Any, x: torch.Tensor, t: Any, c_concat=None, c_crossattn=None, control=None,
-        transformer_options: dict[str, Any] = {}, **kwargs: Any,
+        self,
+        executor: Any,
+        x: torch.Tensor,
+        t: Any,
+        c_concat=None,
+        c_crossattn=None,
+        control=None,
+        transformer_options: dict[str, Any] = {},
+        **kwargs: Any,
     ) -> torch.Tensor:
         base = executor.class_obj
         speech, identity = kwargs.pop(SPEECH, None), kwargs.pop(IDENTITY, None)

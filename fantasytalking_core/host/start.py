@@ -16,8 +16,8 @@ def start_host(base: str | None) -> None:
         comfy.cli_args.args.cpu = True
     if base:
         comfy.cli_args.args.base_directory = base
-    import utils.extra_config  # before what may import another `utils`
     import folder_paths
+    import utils.extra_config  # before what may import another `utils`
 
     paths = Path(folder_paths.__file__).with_name("extra_model_paths.yaml")
     if paths.is_file():

@@ -19,15 +19,15 @@ from torch.utils.checkpoint import checkpoint
 from ..adapter.adapter import Adapter
 from ..adapter.attention import window_mask
 from ..adapter.audio import AudioWidths
-from ..errors import FantasyTalkingError
 from ..adapter.identity import STRENGTH
 from ..adapter.keys_values import CallKeysValues
+from ..errors import FantasyTalkingError
 from ..training.data.sample import Sample
 from ..training.run.dataset import Batch
 from ..training.run.step import Added
-from .model_call import Call
 from .checks import check_model, uncompiled
 from .folders import model_path
+from .model_call import Call
 from .patch import KEY, arm, attend
 from .timestep import timestep_embedding_plus
 
@@ -158,9 +158,20 @@ class TrainingDit:
         tokens = shape[2] * ((shape[3] + 1) // 2) * ((shape[4] + 1) // 2)
         mask = None if added.windows is None else window_mask(added.windows, self.dtype)
         return Call(
-            inner=plain_attention, dit=self.dit, adapter=None, cache=None, speech=None, windows=None, identity=None,
-            audio_strength=1.0, identity_strength=STRENGTH, tokens_per_frame=tokens // parts, first_token=0,
-            weights_change=False, heard=(CallKeysValues(added.speech, added.windows), mask), face=added.face,
+            inner=plain_attention,
+            dit=self.dit,
+            adapter=None,
+            cache=None,
+            speech=None,
+            windows=None,
+            identity=None,
+            audio_strength=1.0,
+            identity_strength=STRENGTH,
+            tokens_per_frame=tokens // parts,
+            first_token=0,
+            weights_change=False,
+            heard=(CallKeysValues(added.speech, added.windows), mask),
+            face=added.face,
         )
 
     def recomputed(self, index: int, call: Call, image_tokens: int) -> Callable[..., dict[str, torch.Tensor]]:

@@ -14,15 +14,15 @@ from comfy_extras import nodes_custom_sampler
 from safetensors.torch import save_file
 
 from ..adapter.file import save_adapter
-from ..sampling.guidance import Guidance
 from ..adapter.identity import FaceEmbedding
 from ..adapter.motion import Motion
+from ..errors import FantasyTalkingError, logger
+from ..sampling.guidance import Guidance
 from ..sampling.schedule import sigmas
 from ..speech.speech import Speech
 from ..training.data.sample import Sample
 from ..training.run.config import Config, Level
 from ..training.run.dataset import Dataset, padded
-from ..errors import FantasyTalkingError, logger
 from .conditioning import Conditioning, entries_of, entries_of_face, entries_of_motion, with_entries
 from .folders import model_path
 from .guider import FantasyTalkingGuider
@@ -83,7 +83,9 @@ def conditioning(
     clip = comfy.clip_vision.Output()
     clip["penultimate_hidden_states"] = sample.clip[None].float()
     about = {
-        "concat_latent_image": dit.base.process_latent_out(image), "concat_mask": mask, "clip_vision_output": clip,
+        "concat_latent_image": dit.base.process_latent_out(image),
+        "concat_mask": mask,
+        "clip_vision_output": clip,
     }
     entries = {}
     if adapter.identity is not None and sample.face is not None:

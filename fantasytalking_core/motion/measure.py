@@ -115,9 +115,7 @@ def _frames(pose: Any, frames: int) -> list:
 def _people(frame: Mapping) -> list[torch.Tensor]:
     """The people in a frame, `[18, 3]` each: x, y, score."""
     try:
-        people = [
-            torch.tensor(person["pose_keypoints_2d"], dtype=torch.float64)[: 3 * JOINTS] for person in frame["people"]
-        ]
+        people = [torch.tensor(person["pose_keypoints_2d"], dtype=torch.float64)[: 3 * JOINTS] for person in frame["people"]]
         people = [rearrange(person, "(joint three) -> joint three", joint=JOINTS) for person in people if len(person)]
     except Exception as error:  # whatever is wrong in another pack's dict
         raise no_pose("one with other contents") from error
@@ -130,6 +128,7 @@ def _people(frame: Mapping) -> list[torch.Tensor]:
 
 def _largest(people: list[torch.Tensor]) -> torch.Tensor | None:
     """The person with the widest shoulders of those who show both."""
+
     def width(person: torch.Tensor) -> float:
         if (person[[RIGHT_SHOULDER, LEFT_SHOULDER], 2] < MIN_SCORE).any():
             return 0.0

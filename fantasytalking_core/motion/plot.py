@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from PIL import ImageDraw
 
-from .measure import Measured
 from ..plotting import COLOURS, GAP, GRID, INK, LEFT, RIGHT, finished, fonts, sheet
+from .measure import Measured
 
 WIDTH, HEIGHT = 960, 300
 """Pixels of one curve's panel."""

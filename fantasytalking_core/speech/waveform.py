@@ -88,9 +88,7 @@ def recording(audio: object) -> Recording:
     if waveform.shape[-1] == 0:
         raise FantasyTalkingError("The audio is empty: expected a recording of speech, check the file that was loaded.")
     if waveform.ndim != 3 or 0 in shape or waveform.shape[1] > MAX_CHANNELS:
-        raise FantasyTalkingError(
-            f"audio has shape {shape}, expected [1, channels, samples]: wire a host AUDIO output."
-        )
+        raise FantasyTalkingError(f"audio has shape {shape}, expected [1, channels, samples]: wire a host AUDIO output.")
     if waveform.shape[0] != 1:
         raise FantasyTalkingError(
             f"audio is a batch of {waveform.shape[0]} clips, expected one: encode each clip with its own node."
@@ -122,9 +120,7 @@ def check_start(sound: Recording, start_time: float) -> None:
 
 def check_fps(fps: float) -> None:
     if not MIN_FPS <= fps <= MAX_FPS:  # NaN too
-        raise FantasyTalkingError(
-            f"fps is {fps:g}, expected {MIN_FPS:g} to {MAX_FPS:g}: FantasyTalking was trained at 23 fps."
-        )
+        raise FantasyTalkingError(f"fps is {fps:g}, expected {MIN_FPS:g} to {MAX_FPS:g}: FantasyTalking was trained at 23 fps.")
 
 
 def check_length(frames: int) -> None:
@@ -160,7 +156,9 @@ def clip_frames(sound: Recording, fps: float, length: int = 0, start_time: float
         logger.warning(
             "FantasyTalking: the clip has %d frames (%.1f s), the model was trained on %d. Put the host's Wan Context "
             "Windows on the model, or make the video in parts with length and start_time.",
-            length, length / fps, TRAINED_FRAMES,
+            length,
+            length / fps,
+            TRAINED_FRAMES,
         )
     return length
 

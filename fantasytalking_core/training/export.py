@@ -59,5 +59,7 @@ def export(source: Path, target: Path, public: Path | None = None, dtype: torch.
         except (OSError, SafetensorError) as error:
             public.unlink(missing_ok=True)
             raise FantasyTalkingError(f"'{public}' can't be written: {error}.") from error
-    stages = ", ".join(f"{stage['steps']} steps at {stage['name']} level" for stage in checkpoints.done_stages(state.config, state.step))
+    stages = ", ".join(
+        f"{stage['steps']} steps at {stage['name']} level" for stage in checkpoints.done_stages(state.config, state.step)
+    )
     return f"{target}: {', '.join(adapter.parts)}; {stages}"

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
+
 from fantasytalking_core.adapter.attention import clip_attention, window_attention
 from fantasytalking_core.speech.windows import PADDING, window_map
-
 from support.reference import numbers, tensors
 
 HEADS, FRAMES, PER_FRAME, TOKENS, WIDTH = 2, 5, 6, 36, 32
@@ -87,15 +87,26 @@ def test_every_attention_of_the_host_honours_the_mask(host, name):
 
 # ------------------------------------------------------------------------------------------- the release's block
 
+
 def block(host, model, adapter, windows, speech):
     """The reference block's cross-attention on the host, with the speech in it as at sampling."""
     patch = host.core("host.patch")
     index = numbers("block/cross_attn")["block_index"]
     data = tensors("block/cross_attn")
     call = patch.Call(
-        inner=None, dit=model.model.diffusion_model, adapter=adapter.model, cache=None, speech=speech, windows=windows,
-        identity=None, audio_strength=1.0, identity_strength=0.5, weights_change=False,
-        tokens_per_frame=numbers("block/cross_attn")["tokens_per_latent_frame"], first_token=0, armed=(index, data["x"].shape),
+        inner=None,
+        dit=model.model.diffusion_model,
+        adapter=adapter.model,
+        cache=None,
+        speech=speech,
+        windows=windows,
+        identity=None,
+        audio_strength=1.0,
+        identity_strength=0.5,
+        weights_change=False,
+        tokens_per_frame=numbers("block/cross_attn")["tokens_per_latent_frame"],
+        first_token=0,
+        armed=(index, data["x"].shape),
     )
     options = {patch.KEY: call, "optimized_attention_override": patch.attend, "block_index": index}
     attention = model.model.diffusion_model.blocks[index].cross_attn
@@ -103,9 +114,7 @@ def block(host, model, adapter, windows, speech):
         return attention(data["x"], data["context"], context_img_len=257, transformer_options=options)
 
 
-@pytest.mark.parametrize(
-    ("recorded", "level"), [("out_noaudio", None), ("out_flash", "frame"), ("out_clip3d", "clip")]
-)
+@pytest.mark.parametrize(("recorded", "level"), [("out_noaudio", None), ("out_flash", "frame"), ("out_clip3d", "clip")])
 def test_one_block_is_the_releases(host, model, adapter, recorded, level):
     features = tensors("block/cross_attn")["audio_feat"][0]
     audio = adapter.model.audio

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 import torch
-from fantasytalking_core.commands import convert
-from fantasytalking_core.adapter.adapter import Adapter
-from fantasytalking_core.adapter.file import read_adapter, save_adapter
-from fantasytalking_core.errors import FantasyTalkingError
 from safetensors import safe_open
 
+from fantasytalking_core.adapter.adapter import Adapter
+from fantasytalking_core.adapter.file import read_adapter, save_adapter
+from fantasytalking_core.commands import convert
+from fantasytalking_core.errors import FantasyTalkingError
 from support.adapters import (
     COMMUNITY,
     LAYOUTS,
@@ -30,6 +30,7 @@ from support.adapters import (
 from support.trap import Trap
 
 # -------------------------------------------------------------------------------------------------------- layouts
+
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_public_layout_gives_the_same_weights_under_our_names(name):
@@ -62,6 +63,7 @@ def test_a_file_is_what_its_bytes_say_whatever_its_name(tmp_path, source, name):
 
 # ------------------------------------------------------------------------------------------------------ our layout
 
+
 def test_our_layout_comes_back_as_it_was_written(tmp_path):
     save_adapter(tmp_path / "ours.safetensors", in_our_names())
     adapter = read_adapter(tmp_path / "ours.safetensors")
@@ -72,7 +74,10 @@ def test_our_layout_comes_back_as_it_was_written(tmp_path):
 def test_the_metadata_says_format_version_and_parts(tmp_path):
     save_adapter(tmp_path / "ours.safetensors", in_our_names(), {"trained_on": "two speakers"})
     assert read_adapter(tmp_path / "ours.safetensors").metadata == {
-        "format": "fantasytalking", "version": "1", "parts": '["audio"]', "trained_on": "two speakers",
+        "format": "fantasytalking",
+        "version": "1",
+        "parts": '["audio"]',
+        "trained_on": "two speakers",
     }
 
 
@@ -100,9 +105,12 @@ def test_a_newer_version_of_our_layout_asks_for_an_update(tmp_path, names):
 
 # --------------------------------------------------------------------------------------------- on the command line
 
+
 def command(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "fantasytalking_core", "convert", *map(str, arguments)], cwd=ROOT, capture_output=True,
+        [sys.executable, "-m", "fantasytalking_core", "convert", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
         encoding="utf-8",
     )
 
@@ -167,5 +175,3 @@ def test_half_of_a_split_layout_is_told_how_to_be_joined(tmp_path, capsys):
         status, message = stopped(capsys, half, tmp_path / "ours.safetensors")
         assert status == 1 and f"'{half.name}' lacks {lacks}. If the adapter is split" in message
         assert "convert PROJECTOR BLOCKS adapter.safetensors" in message
-
-

@@ -24,6 +24,7 @@ from support.trap import Trap
 
 # ---------------------------------------------------------------------------------------------------- unsafe files
 
+
 def as_zip(value, path: Path) -> None:
     torch.save(value, path)
 
@@ -146,8 +147,7 @@ OTHERS = {"a_lora": LORA, "nothing": {}}
 def test_weights_of_another_model_are_no_adapter(tmp_path, weights):
     held = ", ".join(sorted(weights)) or "nothing"
     assert refusal_of(tmp_path, weights) == (
-        f"'adapter.safetensors' is no FantasyTalking adapter (it holds {held} …): expected {PUBLISHED} or a conversion "
-        "of it."
+        f"'adapter.safetensors' is no FantasyTalking adapter (it holds {held} …): expected {PUBLISHED} or a conversion of it."
     )
 
 
@@ -175,6 +175,7 @@ def test_a_big_dit_is_refused_without_reading_its_tensors(tmp_path):
 
 
 # ------------------------------------------------------------------------------------- keys and shapes that are off
+
 
 @pytest.mark.parametrize(
     "key", ["proj_model.norm.bias", "blocks.0.cross_attn.v_proj.weight", "blocks.1.cross_attn.k_proj.weight"]
@@ -241,5 +242,3 @@ def test_integer_weights_are_named_with_their_type(tmp_path):
 def test_shapes_that_do_not_agree_are_named(tmp_path, key, shape, expected):
     message = refusal_of(tmp_path, {**weights_of(), key: torch.zeros(shape, dtype=torch.float16)})
     assert f"'adapter.safetensors' does not agree with itself: audio.{expected}. Download or convert" in message
-
-

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.attention import face_attention
 from fantasytalking_core.adapter.audio import AudioWidths
 from fantasytalking_core.adapter.file import read_adapter, save_adapter
+from fantasytalking_core.adapter.identity import IdentityBranch, IdentityWidths
 from fantasytalking_core.commands.convert import main as convert
 from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.adapter.identity import IdentityBranch, IdentityWidths
-from safetensors.torch import load_file, save_file
-
 from support import identity
 from support.reference import FOLDER
 
@@ -54,7 +54,17 @@ def test_the_resampler_is_its_formula(file):
 @pytest.mark.parametrize("batch", [1, 2])
 def test_face_attention_is_its_formula(batch):
     generator = torch.Generator().manual_seed(1)
-    q, k, v = (torch.randn(n, rows, 32, generator=generator) for n, rows in ((batch, 24, ), (1, 5), (1, 5)))
+    q, k, v = (
+        torch.randn(n, rows, 32, generator=generator)
+        for n, rows in (
+            (
+                batch,
+                24,
+            ),
+            (1, 5),
+            (1, 5),
+        )
+    )
     expected = torch.stack([identity.attend(item, k[0], v[0], 4) for item in q])
     torch.testing.assert_close(face_attention(q, k, v, 4).double(), expected, atol=1e-6, rtol=0)
 
@@ -68,13 +78,16 @@ def test_fresh_keys_and_values_are_zero_and_the_queries_are_not():
 
 # ---------------------------------------------------------------------------------------------------------- the file
 
+
 def test_all_widths_are_read_from_the_file(file):
     found = read_adapter(file)
     assert found.identity == identity.WIDTHS and found.parts == ("audio", "identity")
 
 
 def test_without_a_word_on_heads_they_are_64_wide(tmp_path):
-    widths = IdentityWidths(model=256, blocks=2, embedding=12, queries=3, resampler=16, depth=1, heads=2, inner=128, projected=6)
+    widths = IdentityWidths(
+        model=256, blocks=2, embedding=12, queries=3, resampler=16, depth=1, heads=2, inner=128, projected=6
+    )
     adapter = Adapter(AUDIO, widths)
     save_file(adapter.state_dict(), tmp_path / "adapter.safetensors")
     assert read_adapter(tmp_path / "adapter.safetensors").identity == widths

@@ -72,8 +72,15 @@ def long_clip(host, run, adapter):
 
 def windowed(run, model):
     return run(
-        "WanContextWindowsManual", model=model, context_length=81, context_overlap=0,
-        context_schedule="standard_static", context_stride=1, closed_loop=False, fuse_method="pyramid", freenoise=False,
+        "WanContextWindowsManual",
+        model=model,
+        context_length=81,
+        context_overlap=0,
+        context_schedule="standard_static",
+        context_stride=1,
+        closed_loop=False,
+        fuse_method="pyramid",
+        freenoise=False,
     )[0]
 
 

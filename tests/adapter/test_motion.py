@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.audio import AudioWidths
 from fantasytalking_core.adapter.file import read_adapter, save_adapter
-from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.adapter.motion import Motion, MotionNetwork, MotionRanges, MotionWidths
-from safetensors.torch import load_file, save_file
-
+from fantasytalking_core.errors import FantasyTalkingError
 from support import motion
 from support.reference import FOLDER
 
@@ -55,6 +55,7 @@ def test_a_fresh_network_gives_zero():
 
 
 # ---------------------------------------------------------------------------------------------------------- the file
+
 
 def test_widths_and_ranges_are_read_from_the_file(file):
     found = read_adapter(file)
@@ -105,6 +106,7 @@ def test_ranges_that_are_none_are_refused(file, tmp_path, ranges):
 
 
 # ---------------------------------------------------------------------------------------------------- the coefficients
+
 
 def test_variances_map_linearly_between_the_ranges_and_stay_within_0_and_1():
     ranges = MotionRanges(expression=(0.001, 0.003), body=(0.01, 0.05))

@@ -1,4 +1,5 @@
 """The demo: a real ComfyUI, the small models, and a video with sound at the end of it."""
+
 import asyncio
 import json
 import os
@@ -15,15 +16,16 @@ import pytest
 import run
 from host import ComfyUI, HostError
 from run import DemoError, refusal, saved_video
-from support import ROOT
 
+from support import ROOT
 
 
 def test_a_rejected_graph_is_explained_in_one_sentence():
     error = {"message": "Value not in list", "details": "vae_name: 'x' not in []"}
     answer = {"error": {"message": "Prompt outputs failed validation"}, "node_errors": {"2": {"errors": [error]}}}
     assert refusal(answer, {"2": {"class_type": "VAELoader"}}) == (
-        "ComfyUI rejected the graph: node 2 (VAELoader): Value not in list vae_name: 'x' not in []")
+        "ComfyUI rejected the graph: node 2 (VAELoader): Value not in list vae_name: 'x' not in []"
+    )
 
 
 def test_a_graph_that_saves_no_video_is_explained():
@@ -126,8 +128,13 @@ def video() -> Path:
     """output/demo.mp4, made as `dev.py demo` makes it."""
     result = ROOT / "output/demo.mp4"
     result.unlink(missing_ok=True)
-    command = [sys.executable, ROOT / "dev.py", "launch-in-environment", os.environ["FANTASYTALKING_HOST"],
-               ROOT / "demo/run.py"]
+    command = [
+        sys.executable,
+        ROOT / "dev.py",
+        "launch-in-environment",
+        os.environ["FANTASYTALKING_HOST"],
+        ROOT / "demo/run.py",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert str(result) in done.stdout

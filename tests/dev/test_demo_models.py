@@ -1,4 +1,5 @@
 """The demo's model files: what the templates find under the real models' names, and the stand-ins for what has none."""
+
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -6,8 +7,8 @@ from types import ModuleType
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import ROOT
 
+from support import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,11 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_the_trained_files_are_copies(family, installed):
-    for name, target in {"dit": "diffusion_models/wan2.1_i2v_480p_14B_fp16", "vae": "vae/wan_2.1_vae",
-                         "adapter": "fantasytalking/fantasytalking_trained"}.items():
+    for name, target in {
+        "dit": "diffusion_models/wan2.1_i2v_480p_14B_fp16",
+        "vae": "vae/wan_2.1_vae",
+        "adapter": "fantasytalking/fantasytalking_trained",
+    }.items():
         copy = installed / f"{target}.safetensors"
         assert copy.read_bytes() == (family / f"{name}.safetensors").read_bytes() and not copy.is_symlink()
     assert (installed / "wav2vec2/wav2vec2-base-960h/model.safetensors").is_file()
@@ -100,6 +104,7 @@ def test_the_interpolator_gives_the_mean_of_two_frames(host, installed):
 
 
 # --------------------------------------------------------------------------------------------------------- stand-ins
+
 
 def test_only_files_without_weights_are_stood_in_for(stand_ins, installed, tmp_path):
     save_file({"weight": torch.ones(2)}, tmp_path / "real.safetensors", {"format": "pt"})

@@ -1,4 +1,5 @@
 """The templates in the size of the demo's models: the graph that `dev.py demo` runs, the files that `dev.py serve` lists."""
+
 import host
 import pytest
 from settings import SETTINGS, in_demo_size

@@ -1,4 +1,5 @@
 """The parts of dev.py: its steps pick up where they stopped and say what failed, and it trusts no archive."""
+
 import hashlib
 import importlib.util
 import io
@@ -8,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support import ROOT
 
+from support import ROOT
 
 
 def load_dev() -> ModuleType:
@@ -25,6 +26,7 @@ dev = load_dev()
 
 
 # ---------------------------------------------------------------------------------------------------------- steps
+
 
 class Work:
     """A step's action: counts its calls and makes the product, or fails."""
@@ -107,6 +109,7 @@ def test_a_digest_depends_on_where_one_part_ends_and_the_next_begins():
 
 # -------------------------------------------------------------------------------------------------------- archives
 
+
 def make_archive(path: Path, files: dict[str, str], link: str | None = None) -> Path:
     with tarfile.open(path, "w:gz") as tar:
         for name, text in files.items():
@@ -121,15 +124,19 @@ def make_archive(path: Path, files: dict[str, str], link: str | None = None) -> 
 
 
 def test_only_the_hosts_folder_is_unpacked(tmp_path):
-    archive = make_archive(tmp_path / "a.tar.gz", {"pack-1/vendor/ComfyUI/comfy/ops.py": "ops",
-                                                   "pack-1/vendor/Other/main.py": "x", "pack-1/setup.py": "x"})
+    archive = make_archive(
+        tmp_path / "a.tar.gz",
+        {"pack-1/vendor/ComfyUI/comfy/ops.py": "ops", "pack-1/vendor/Other/main.py": "x", "pack-1/setup.py": "x"},
+    )
     dev.unpack(archive, "vendor/ComfyUI", tmp_path / "host")
     files = [file.relative_to(tmp_path / "host").as_posix() for file in (tmp_path / "host").rglob("*.py")]
     assert files == ["comfy/ops.py"]
 
 
-@pytest.mark.parametrize("name", ["pack-1/vendor/ComfyUI/../../../../evil.py", "pack-1/vendor/ComfyUI/C:/evil.py",
-                                  "pack-1/vendor/ComfyUI/..\\..\\evil.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["pack-1/vendor/ComfyUI/../../../../evil.py", "pack-1/vendor/ComfyUI/C:/evil.py", "pack-1/vendor/ComfyUI/..\\..\\evil.py"],
+)
 def test_an_archive_that_reaches_outside_of_its_folder_is_refused(tmp_path, name):
     archive = make_archive(tmp_path / "a.tar.gz", {name: "evil"})
     with pytest.raises(dev.Failure, match="outside of its folder"):
@@ -172,6 +179,7 @@ def test_an_archive_with_the_known_checksum_is_kept(tmp_path):
 
 # ----------------------------------------------------------------------------------------------------------- links
 
+
 def test_a_link_follows_the_pack_to_another_place(tmp_path):
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
@@ -198,17 +206,18 @@ def test_a_folder_in_the_place_of_a_link_is_left_alone(tmp_path):
 
 # -------------------------------------------------------------------------------------------------------- commands
 
+
 @pytest.mark.parametrize("arguments", [[], ["-k", "speech"]])
 def test_without_a_file_every_test_is_looked_at(arguments):
     command = dev.command_line(dev.Host(Path("host"), None), "test", arguments)
-    assert command[-1 - len(arguments):] == [*arguments, str(ROOT / "tests")]
+    assert command[-1 - len(arguments) :] == [*arguments, str(ROOT / "tests")]
 
 
 def test_with_a_file_only_its_tests_are_looked_at():
     selection = f"{__file__}::test_a_step"
     command = dev.command_line(dev.Host(Path("host"), None), "test", [selection])
     assert command[-1] == selection
-    assert str(ROOT / "tests") not in command[command.index("--rootdir") + 2:]
+    assert str(ROOT / "tests") not in command[command.index("--rootdir") + 2 :]
 
 
 @pytest.mark.parametrize("name", ["demo", "serve"])

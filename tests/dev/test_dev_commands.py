@@ -1,7 +1,7 @@
 """The commands of dev.py, in a clone with a ComfyUI of three files and nothing to download."""
+
 import json
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -32,9 +32,16 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.root, self.host = folder / "pack", folder / "ComfyUI"
-        for name, text in {"requirements.txt": "", "requirements-dev.txt": "", "demo/install_models.py": INSTALL_MODELS,
-                           "demo/portrait.jpg": "", "demo/speech.wav": "", "demo/stand_ins/__init__.py": "",
-                           "nodes/__init__.py": "the_packs = True", "report.py": REPORT}.items():
+        for name, text in {
+            "requirements.txt": "",
+            "requirements-dev.txt": "",
+            "demo/install_models.py": INSTALL_MODELS,
+            "demo/portrait.jpg": "",
+            "demo/speech.wav": "",
+            "demo/stand_ins/__init__.py": "",
+            "nodes/__init__.py": "the_packs = True",
+            "report.py": REPORT,
+        }.items():
             self.write(name, text)
         for name in ("dev.py", "fantasytalking_core/search_path.py"):
             self.write(name, (ROOT / name).read_text())
@@ -48,12 +55,19 @@ class Clone:
         file.write_text(textwrap.dedent(text))
         return file
 
-    def dev(self, *arguments: str | Path, cwd: Path | None = None, stdin: str = "",
-            **environment: str) -> subprocess.CompletedProcess:
+    def dev(
+        self, *arguments: str | Path, cwd: Path | None = None, stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess:
         known = {"COMFYUI_PATH": str(self.host), "PIP_NO_INDEX": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         variables = {name: value for name, value in {**os.environ, **known, **environment}.items() if value}
-        return subprocess.run([sys.executable, self.root / "dev.py", *arguments], cwd=cwd or self.root, input=stdin,
-                              env=variables, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, self.root / "dev.py", *arguments],
+            cwd=cwd or self.root,
+            input=stdin,
+            env=variables,
+            capture_output=True,
+            text=True,
+        )
 
     def report(self, *arguments: str, **options) -> dict:
         return json.loads(self.dev("run", self.root / "report.py", *arguments, **options).stdout)

@@ -3,10 +3,10 @@
 import importlib.util
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from support import ROOT
 
 tomllib = pytest.importorskip("tomllib", reason="part of Python from 3.11 on")
@@ -63,7 +63,12 @@ def test_what_an_artist_needs_is_published_and_what_a_developer_needs_is_not():
     if tracked.returncode != 0:
         pytest.skip("no git checkout")
     ignored = [line.strip() for line in (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines() if line.strip()]
-    left_out = {file for file in tracked.stdout.split() for rule in ignored if file == rule or (rule.endswith("/") and file.startswith(rule))}
+    left_out = {
+        file
+        for file in tracked.stdout.split()
+        for rule in ignored
+        if file == rule or (rule.endswith("/") and file.startswith(rule))
+    }
     kept = set(tracked.stdout.split()) - left_out
     assert {"__init__.py", "requirements.txt", "LICENSE", "README.md", "demo/portrait.jpg", "demo/speech.wav"} <= kept
     assert {"fantasytalking_core", "nodes", "workflows", "web", "locales"} <= {file.split("/")[0] for file in kept}

@@ -4,16 +4,17 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from fantasytalking_core.face.alignment import TEMPLATE
-from fantasytalking_core.face.encoder import read_face_encoder
-from fantasytalking_core.face.landmarks import EYE_CORNERS, MOUTH_CORNERS, NOSE_TIP
-from fantasytalking_core.speech.wav2vec import encode, load_wav2vec2
+
 from drawn_world import face_encoder, wav2vec2
 from drawn_world.face_encoder import aligned_faces, network, varied, verify, write_onnx
 from drawn_world.loop import Plan
 from drawn_world.wav2vec2 import crops, loudness_r2, targets
 from drawn_world.world.look import Look
 from drawn_world.world.portrait import Pose, draw, landmarks
+from fantasytalking_core.face.alignment import TEMPLATE
+from fantasytalking_core.face.encoder import read_face_encoder
+from fantasytalking_core.face.landmarks import EYE_CORNERS, MOUTH_CORNERS, NOSE_TIP
+from fantasytalking_core.speech.wav2vec import encode, load_wav2vec2
 
 RATE = 16_000
 SHORT = Plan(steps=2, rate=1e-3, warmup=0, average=0.5)

@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+
 from drawn_world import ROOT, evidence
 from drawn_world.evaluation import NEUTRAL, SETTINGS, STRANGER, THROUGH_VAE, TRUTH, Record
 from drawn_world.studio import Sampling
 from drawn_world.world import videos
-
 from support.world import voice
 
 RUN = ("--clips", "2", "--seeds", "1", "--steps", "1")
@@ -52,8 +52,21 @@ def command(folder):
 
     def command(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, ROOT / "examples/drawn_world/__main__.py", "evaluate", "--folder", folder, "--docs", docs, *RUN, *arguments],
-            env={**os.environ, "FANTASYTALKING_BASE": str(base)}, capture_output=True, text=True, timeout=300,
+            [
+                sys.executable,
+                ROOT / "examples/drawn_world/__main__.py",
+                "evaluate",
+                "--folder",
+                folder,
+                "--docs",
+                docs,
+                *RUN,
+                *arguments,
+            ],
+            env={**os.environ, "FANTASYTALKING_BASE": str(base)},
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
 
     return command
@@ -73,8 +86,16 @@ def test_the_shipped_models_are_measured_and_the_page_is_written(folder, command
     page = (folder / "docs/evidence.md").read_text(encoding="utf-8")
     assert page.startswith("# Evidence\n\nWritten by hand.\n") and page.endswith("\n\nBelow.\n") and "\nold\n" not in page
     assert "2 held-out clips" in page and "steps 1," in page
-    shown = [Image.open(folder / "docs" / name) for name in ("evidence/clips.jpg", "evidence/settings.jpg", "evidence/lags.png",
-                                                             "evidence/mouths.png", "evidence/omega.png")]
+    shown = [
+        Image.open(folder / "docs" / name)
+        for name in (
+            "evidence/clips.jpg",
+            "evidence/settings.jpg",
+            "evidence/lags.png",
+            "evidence/mouths.png",
+            "evidence/omega.png",
+        )
+    ]
     assert all(np.ptp(np.asarray(picture)) > 100 and picture.filename.split("docs/")[1] in page for picture in shown)
 
 
@@ -95,8 +116,21 @@ def test_nothing_is_made_again_until_a_model_changes(folder, command):
 
 def record(setting: str, clip: int, **values) -> Record:
     usual = Record(
-        setting, clip, 0, clip, opening=[0.0, 1.0], synchrony=0.6, lag=0, best=0.6, with_others=[0.0], with_own=0.6,
-        identity=5.0, subject=0.2, background=0.1, expression=0.2, mouth=0.005,
+        setting,
+        clip,
+        0,
+        clip,
+        opening=[0.0, 1.0],
+        synchrony=0.6,
+        lag=0,
+        best=0.6,
+        with_others=[0.0],
+        with_own=0.6,
+        identity=5.0,
+        subject=0.2,
+        background=0.1,
+        expression=0.2,
+        mouth=0.005,
     )
     return replace(usual, **values)
 

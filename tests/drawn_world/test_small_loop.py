@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+
 from drawn_world.loop import Plan, fit
 from drawn_world.muon import Muon, orthogonal
-from torch import nn
 
 PLAN = Plan(steps=8, rate=0.1, muon=0.05, warmup=2, average=0.5, checkpoint_every=4)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+
 from drawn_world import FPS, FRAMES, SIZE, measures
 from drawn_world.world.look import Look
 from drawn_world.world.performance import RATE, perform

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
+
+from drawn_world import recipe
 from fantasytalking_core.training.data.cache import Index
 from fantasytalking_core.training.data.sample import Sample
-from PIL import Image
-from drawn_world import recipe
-
 from support import training
 
 
@@ -54,7 +54,8 @@ def test_all_products_are_shipped(monkeypatch, tmp_path):
     monkeypatch.setattr(recipe, "say", lambda text, voice: np.pad(np.full(16000, 0.5, np.float32), (0, 8000)))
     recipe.ship(tmp_path)
     made, shipped = (
-        {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} for folder in (models, recipe.SHIPPED)
+        {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        for folder in (models, recipe.SHIPPED)
     )
     assert shipped == made
     with Image.open(tmp_path / "drawn_portrait.png") as shown:

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from fantasytalking_core.adapter.file import read_adapter
 from fantasytalking_core.training.data import cache
 from fantasytalking_core.training.data.sample import Sample
 from fantasytalking_core.training.run.config import Stage
-from safetensors.torch import load_file
-
 from support import training
 
 STEPS = 4
@@ -22,9 +22,13 @@ def small_sample(seed: int, latent_frames: int, tokens: int) -> Sample:
     random = torch.Generator().manual_seed(seed)
     shape = (16, latent_frames, 4, 4)
     return training.sample(
-        seed, latents=torch.randn(shape, generator=random).half(), image=torch.randn(shape, generator=random).half(),
-        clip=torch.randn(17, 1280, generator=random).half(), text=torch.randn(5, 64, generator=random).half(),
-        speech=torch.randn(tokens, training.AUDIO, generator=random).half(), lips=torch.ones(shape[1:]).half(),
+        seed,
+        latents=torch.randn(shape, generator=random).half(),
+        image=torch.randn(shape, generator=random).half(),
+        clip=torch.randn(17, 1280, generator=random).half(),
+        text=torch.randn(5, 64, generator=random).half(),
+        speech=torch.randn(tokens, training.AUDIO, generator=random).half(),
+        lips=torch.ones(shape[1:]).half(),
     )
 
 
@@ -138,9 +142,7 @@ def test_the_variants_lack_what_they_are_named_for_and_have_as_many_steps(small,
 
 @pytest.mark.parametrize("variant, parts", [("no_identity", ("audio", "motion")), ("both", ("audio", "identity", "motion"))])
 def test_a_run_of_the_trainer_becomes_an_adapter_file(small, folder, dit, monkeypatch, variant, parts):
-    settings = replace(
-        small.adapters.config(variant, folder), stages=(Stage("clip", 2), Stage("frame", 2)), batch_size=2
-    )
+    settings = replace(small.adapters.config(variant, folder), stages=(Stage("clip", 2), Stage("frame", 2)), batch_size=2)
     monkeypatch.setattr(small.adapters, "config", lambda *_: settings)
     path = small.adapters.train(variant, folder)
     assert path == folder / "runs" / variant / "adapter.safetensors" and read_adapter(path).parts == parts

@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fantasytalking_core.training.data.clips import Ending, read_clips
-from fantasytalking_core.training.data.lip_mask import OUTER_LIPS
-from fantasytalking_core.training.data.side_file import SideFile
-from fantasytalking_core.training.data.prepare import PrepareSettings
+
 from drawn_world.world import performance, videos, voices
 from drawn_world.world.look import MOUTH_INSIDE, Look
 from drawn_world.world.portrait import Pose, draw, joints, landmarks, person_mask
+from fantasytalking_core.training.data.clips import Ending, read_clips
+from fantasytalking_core.training.data.lip_mask import OUTER_LIPS
+from fantasytalking_core.training.data.prepare import PrepareSettings
+from fantasytalking_core.training.data.side_file import SideFile
 
 RATE = voices.RATE
 

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.face.alignment import TEMPLATE, aligned, centred, faces, similarity
 

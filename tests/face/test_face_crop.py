@@ -13,6 +13,7 @@ def noise(count: int, height: int, width: int) -> torch.Tensor:
 
 # -------------------------------------------------------------------------------------------------- by landmarks
 
+
 def test_the_square_is_as_large_as_the_faces_longer_side_with_the_padding_on_every_side(crop):
     """A box of 60×100 around (130, 150), 20 % of 100 on every side: 140×140 from (60, 80)."""
     picture = noise(1, 300, 400)
@@ -104,6 +105,7 @@ def test_landmarks_of_another_picture_are_refused(refusal_of_crop):
 
 # ------------------------------------------------------------------------------------------------------ by a mask
 
+
 def painted(height: int, width: int, left: int, top: int, right: int, bottom: int, value: float = 1.0) -> torch.Tensor:
     mask = torch.zeros(1, height, width)
     mask[:, top:bottom, left:right] = value
@@ -151,10 +153,13 @@ def test_a_mask_that_shows_no_face_is_refused(host, crop, mask, message):
 
 
 def test_a_mask_is_one_face(refusal_of_crop):
-    assert "face_index is 1, but 1 face was found in the picture" in refusal_of_crop(noise(1, 128, 192), face_index=1, mask=FULL)
+    assert "face_index is 1, but 1 face was found in the picture" in refusal_of_crop(
+        noise(1, 128, 192), face_index=1, mask=FULL
+    )
 
 
 # ------------------------------------------------------------------------------------------- pictures and preview
+
 
 @pytest.mark.parametrize("shape", [(1, 63, 200, 3), (1, 200, 63, 3)], ids=["low", "narrow"])
 def test_pictures_under_64_pixels_are_refused(refusal_of_crop, shape):

@@ -12,13 +12,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.face.encoder import CPU, embed, providers, read_face_encoder
 from onnx import TensorProto, helper
 
+from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.face.encoder import CPU, embed, providers, read_face_encoder
 from support.face_models import FACE, MISSING, WIDTH, graph, identity_of, mean_model, padded, pick_model, plain
 
 # ----------------------------------------------------------------------------------------- preprocessing, embedding
+
 
 def test_the_model_sees_rgb_from_minus_one_to_one_channel_by_channel(tmp_path):
     """0 → −1, 0.25 → −0.5, 0.5 → 0, 1 → 1, at (channel, row, column); InsightFace: (255·x − 127.5) / 127.5."""
@@ -63,12 +64,15 @@ def test_the_encoder_knows_its_width(tmp_path):
     assert read_face_encoder(mean_model(tmp_path / "model.onnx", width=512)).width == 512
 
 
-@pytest.mark.parametrize(("weights", "colours", "message"), [
-    ([(0.0,)] * 3, [(1.0, 1.0, 1.0)], "The embedding of picture 1 is zero, expected a direction"),
-    ([(math.nan,)] * 3, [(1.0, 1.0, 1.0)], "The embedding of picture 1 is not finite"),
-    ([(1.0,)] * 3, [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5)], "The embedding of picture 2 is zero"),
-    ([(1.0,)] * 3, [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0)], "The mean of the faces' embeddings is zero"),
-])
+@pytest.mark.parametrize(
+    ("weights", "colours", "message"),
+    [
+        ([(0.0,)] * 3, [(1.0, 1.0, 1.0)], "The embedding of picture 1 is zero, expected a direction"),
+        ([(math.nan,)] * 3, [(1.0, 1.0, 1.0)], "The embedding of picture 1 is not finite"),
+        ([(1.0,)] * 3, [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5)], "The embedding of picture 2 is zero"),
+        ([(1.0,)] * 3, [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0)], "The mean of the faces' embeddings is zero"),
+    ],
+)
 def test_an_embedding_without_a_direction_is_refused(tmp_path, weights, colours, message):
     encoder = read_face_encoder(mean_model(tmp_path / "model.onnx", weights))
     with pytest.raises(FantasyTalkingError, match=message):
@@ -93,6 +97,7 @@ def test_progress_counts_faces_and_may_interrupt(tmp_path):
 
 # ------------------------------------------------------------------------------------------------------ wrong files
 
+
 def refusal(path: Path) -> str:
     with pytest.raises(FantasyTalkingError) as error:
         read_face_encoder(path)
@@ -103,13 +108,16 @@ def refusal(path: Path) -> str:
 EXPECTED = "expected a face recognition model such as w600k_r50.onnx, 1×3×112×112 → 1×512: choose another file."
 
 
-@pytest.mark.parametrize(("shape", "found"), [
-    (("N", 3, 192, 192), "takes ?×3×192×192 (tensor(float))"),
-    ((1, 3, 96, 96), "takes 1×3×96×96 (tensor(float))"),
-    ((4, 3, 112, 112), "takes 4×3×112×112 (tensor(float))"),
-    ((1, 1, 112, 112), "takes 1×1×112×112 (tensor(float))"),
-    ((1, 112, 112, 3), "takes 1×112×112×3 (tensor(float))"),
-])
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [
+        (("N", 3, 192, 192), "takes ?×3×192×192 (tensor(float))"),
+        ((1, 3, 96, 96), "takes 1×3×96×96 (tensor(float))"),
+        ((4, 3, 112, 112), "takes 4×3×112×112 (tensor(float))"),
+        ((1, 1, 112, 112), "takes 1×1×112×112 (tensor(float))"),
+        ((1, 112, 112, 3), "takes 1×112×112×3 (tensor(float))"),
+    ],
+)
 def test_a_model_for_something_else_than_faces_of_this_size_is_refused(tmp_path, shape, found):
     weights = np.zeros((shape[1] if isinstance(shape[1], int) else 3, WIDTH), np.float32)
     nodes = [
@@ -170,6 +178,7 @@ def test_a_file_that_went_away_after_it_was_loaded_is_told(tmp_path):
 
 # ------------------------------------------------------------------------------------------------------ onnxruntime
 
+
 def test_a_missing_onnxruntime_is_told(tmp_path, monkeypatch):
     path = mean_model(tmp_path / "model.onnx")
     encoder = read_face_encoder(path)
@@ -199,16 +208,19 @@ def test_what_is_left_of_an_onnxruntime_is_told(tmp_path, monkeypatch):
 CUDA = ("CUDAExecutionProvider", {"device_id": "1", "cudnn_conv_algo_search": "HEURISTIC"})
 
 
-@pytest.mark.parametrize(("device", "available", "expected"), [
-    ("cpu", ["CUDAExecutionProvider", CPU], []),
-    ("cuda:1", ["TensorrtExecutionProvider", "CUDAExecutionProvider", CPU], [CUDA]),
-    ("cuda:1", ["AzureExecutionProvider", CPU], []),
-    ("cuda", ["MIGraphXExecutionProvider", "ROCMExecutionProvider", CPU], [("ROCMExecutionProvider", {"device_id": "0"})]),
-    ("cuda", ["MIGraphXExecutionProvider", CPU], []),
-    ("mps", ["CoreMLExecutionProvider", CPU], [("CoreMLExecutionProvider", {})]),
-    ("privateuseone:0", ["DmlExecutionProvider", CPU], [("DmlExecutionProvider", {"device_id": "0"})]),
-    ("xpu", [CPU], []),
-])
+@pytest.mark.parametrize(
+    ("device", "available", "expected"),
+    [
+        ("cpu", ["CUDAExecutionProvider", CPU], []),
+        ("cuda:1", ["TensorrtExecutionProvider", "CUDAExecutionProvider", CPU], [CUDA]),
+        ("cuda:1", ["AzureExecutionProvider", CPU], []),
+        ("cuda", ["MIGraphXExecutionProvider", "ROCMExecutionProvider", CPU], [("ROCMExecutionProvider", {"device_id": "0"})]),
+        ("cuda", ["MIGraphXExecutionProvider", CPU], []),
+        ("mps", ["CoreMLExecutionProvider", CPU], [("CoreMLExecutionProvider", {})]),
+        ("privateuseone:0", ["DmlExecutionProvider", CPU], [("DmlExecutionProvider", {"device_id": "0"})]),
+        ("xpu", [CPU], []),
+    ],
+)
 def test_the_model_runs_on_the_hosts_device_where_this_build_can(device, available, expected):
     assert providers(torch.device(device), available) == [*expected, (CPU, {})]
 
@@ -264,9 +276,7 @@ def test_an_accelerator_that_fails_is_replaced_by_the_cpu(tmp_path, caplog, monk
         vector = embed(plain((1.0, 0.5, 0.5), (0.5, 1.0, 0.5)), encoder, "cuda").vector
     assert torch.allclose(vector, padded(math.sqrt(0.5), math.sqrt(0.5)), atol=1e-6)
     assert started == [["CUDAExecutionProvider", CPU], [CPU]]
-    assert caplog.messages == [
-        "CUDAExecutionProvider failed (CUDA failure 2: out of memory): faces are encoded on the CPU."
-    ]
+    assert caplog.messages == ["CUDAExecutionProvider failed (CUDA failure 2: out of memory): faces are encoded on the CPU."]
 
 
 def test_no_session_stays_open(tmp_path, monkeypatch):

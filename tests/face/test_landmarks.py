@@ -5,16 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.face.landmarks import face_landmarks, landmarks_of
 from fantasytalking_core.pictures import pictures
-
 from support.faces import landmarks, points
 
 FACE = points(100, 50, 300, 350)
 
 
 # ---------------------------------------------------------------------------------------------------- landmarks
+
 
 def test_a_faces_box_is_the_extent_of_its_points():
     face = face_landmarks(landmarks([FACE], size=(400, 400))).frames[0][0]
@@ -86,6 +87,7 @@ def test_landmarks_of_these_pictures_are_taken():
 
 
 # ----------------------------------------------------------------------------------------------------- pictures
+
 
 def test_a_grey_picture_gets_three_equal_channels():
     grey = torch.rand(2, 8, 9, 1)

@@ -18,6 +18,7 @@ def close(ours, theirs, tolerance=1e-4):
 
 # ------------------------------------------------------------------------------------------- without any speech
 
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_without_speech_ksampler_is_bit_identical_and_no_speech_attention_runs(run, model, adapter, watch, batch):
     positive, negative, latent = clip(17, batch=batch)
@@ -55,6 +56,7 @@ def test_ksampler_hears_the_speech_in_its_positive_pass(host, run, model, adapte
 
 # ------------------------------------------------------------------------------------------------------- batching
 
+
 def test_positive_and_negative_with_the_same_speech_are_one_batch(host, run, model, adapter, watch):
     positive, negative, latent = clip(17)
     heard = hear(run, positive, negative, speech(host, 17))
@@ -91,6 +93,7 @@ def test_every_latent_of_a_batch_hears_the_speech(host, run, model, adapter, wat
 
 
 # ----------------------------------------------------------------------------------------- guider and one-box node
+
 
 def test_one_box_and_guider_give_identical_latents(host, run, model, adapter):
     positive, negative, latent = clip(17)
@@ -140,6 +143,7 @@ def test_two_speeches_in_combined_prompts_are_each_heard(host, run, model, adapt
 
 # ------------------------------------------------------------------------------------------------ context windows
 
+
 @pytest.mark.parametrize("retain_first_frame", [False, True])
 def test_each_context_window_hears_its_own_speech(host, run, model, adapter, watch, retain_first_frame):
     if "retain_first_frame" not in {item.id for item in host.nodes["WanContextWindowsManual"].define_schema().inputs}:
@@ -149,9 +153,17 @@ def test_each_context_window_hears_its_own_speech(host, run, model, adapter, wat
     positive, negative, latent = clip(frames)
     heard = hear(run, positive, negative, voice)
     windowed = run(
-        "WanContextWindowsManual", model=watch.on(apply(run, model, adapter)), context_length=33, context_overlap=8,
-        context_schedule="standard_static", context_stride=1, closed_loop=False, fuse_method="pyramid", freenoise=False,
-        retain_first_frame=retain_first_frame, split_conds_to_windows=False,
+        "WanContextWindowsManual",
+        model=watch.on(apply(run, model, adapter)),
+        context_length=33,
+        context_overlap=8,
+        context_schedule="standard_static",
+        context_stride=1,
+        closed_loop=False,
+        fuse_method="pyramid",
+        freenoise=False,
+        retain_first_frame=retain_first_frame,
+        split_conds_to_windows=False,
     )[0]
     sample(run, windowed, *heard, latent, steps=1, audio_cfg=4.0)
     with_speech = [call for call in watch.calls if 0 in call["passes"]]
@@ -168,8 +180,15 @@ def test_adapter_after_the_context_windows_gives_the_same(host, run, model, adap
 
     def windows(of):
         return run(
-            "WanContextWindowsManual", model=of, context_length=17, context_overlap=4,
-            context_schedule="standard_static", context_stride=1, closed_loop=False, fuse_method="pyramid", freenoise=True,
+            "WanContextWindowsManual",
+            model=of,
+            context_length=17,
+            context_overlap=4,
+            context_schedule="standard_static",
+            context_stride=1,
+            closed_loop=False,
+            fuse_method="pyramid",
+            freenoise=True,
         )[0]
 
     before = sample(run, apply(run, windows(model), adapter), *heard, latent)
@@ -177,6 +196,7 @@ def test_adapter_after_the_context_windows_gives_the_same(host, run, model, adap
 
 
 # --------------------------------------------------------------------------------------- LoRA, quantisation, caches
+
 
 def test_with_a_lora_it_is_the_same_as_on_merged_weights(host, run, model, adapter, tmp_path):
     generator = torch.Generator().manual_seed(7)
@@ -208,7 +228,9 @@ def test_with_fp8_weights_it_is_the_same_as_on_those_weights_in_float32(host, ru
     large = comfy.sd.load_diffusion_model_state_dict({key: value.float() for key, value in weights.items()})
     positive, negative, latent = clip(17)
     heard = hear(run, positive, negative, speech(host, 17))
-    close(sample(run, apply(run, small, adapter), *heard, latent), sample(run, apply(run, large, adapter), *heard, latent), 1e-3)
+    close(
+        sample(run, apply(run, small, adapter), *heard, latent), sample(run, apply(run, large, adapter), *heard, latent), 1e-3
+    )
 
 
 def easy_cache(run, model, threshold):
@@ -246,6 +268,7 @@ def test_easycache_skips_steps_of_all_three_passes(host, run, model, adapter, wa
 
 # ------------------------------------------------------------------------------------- torch.compile, other patches
 
+
 @pytest.mark.parametrize(("backend", "keys"), [("aot_eager", ["diffusion_model"]), ("inductor", ["diffusion_model.blocks.0"])])
 def test_with_torch_compile_it_is_the_same_in_every_kind_of_call(host, run, model, adapter, backend, keys):
     from comfy_api.torch_helpers import set_torch_compile_wrapper
@@ -256,7 +279,9 @@ def test_with_torch_compile_it_is_the_same_in_every_kind_of_call(host, run, mode
     patched = apply(run, model, adapter)
     compiled = patched.clone(disable_dynamic=True)
     torch._dynamo.reset()
-    set_torch_compile_wrapper(compiled, backend, options={"guard_filter_fn": skip_torch_compile_dict} if backend == "inductor" else None, keys=keys)
+    set_torch_compile_wrapper(
+        compiled, backend, options={"guard_filter_fn": skip_torch_compile_dict} if backend == "inductor" else None, keys=keys
+    )
     for conds in (heard, (positive, negative), heard):  # with speech, without, with it again
         close(sample(run, compiled, *conds, latent), sample(run, patched, *conds, latent))
 
@@ -313,6 +338,7 @@ def test_frames_that_another_node_appends_hear_nothing(host, run, model, adapter
 
 # ------------------------------------------------------------------------------------------------------ two devices
 
+
 @pytest.mark.parametrize("split_first", [False, True])
 def test_on_two_devices_each_uses_its_own_adapter(host, run, model, adapter, monkeypatch, split_first):
     """Two devices, simulated on the CPU: `cpu` and `cpu:0` are different to the host's scheduler."""
@@ -320,7 +346,9 @@ def test_on_two_devices_each_uses_its_own_adapter(host, run, model, adapter, mon
     used = []
 
     def wrapper(executor, *args, **kwargs):
-        used.append((str(executor.class_obj.current_patcher.load_device), id(patch.adapter_of(executor.class_obj.current_patcher))))
+        used.append(
+            (str(executor.class_obj.current_patcher.load_device), id(patch.adapter_of(executor.class_obj.current_patcher)))
+        )
         return executor(*args, **kwargs)
 
     def split(of):

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 import torch
-from support.reference import Case, numbers, tensors
-from support.runs import apply, clip, hear, ksample, sample, speech, velocity
 
 from fantasytalking_core.speech.windows import window_map
+from support.reference import Case, numbers, tensors
+from support.runs import apply, clip, hear, ksample, sample, speech, velocity
 
 
 def ranged(run, conditioning, start, end):
@@ -16,11 +16,22 @@ def ranged(run, conditioning, start, end):
 
 # ------------------------------------------------------------------------------------------------- when and where
 
+
 def test_an_area_of_the_video_hears_its_own_frames(host, run, model, adapter, watch):
     """The second half in time of 5 latent frames, as the host cuts the latent: frames 2 to 4."""
     positive, negative, latent = clip(17)
     heard, _ = hear(run, positive, negative, voice := speech(host, 17))
-    area = run("ConditioningSetAreaPercentageVideo", conditioning=heard, width=1.0, height=1.0, temporal=0.6, x=0.0, y=0.0, z=0.4, strength=1.0)[0]
+    area = run(
+        "ConditioningSetAreaPercentageVideo",
+        conditioning=heard,
+        width=1.0,
+        height=1.0,
+        temporal=0.6,
+        x=0.0,
+        y=0.0,
+        z=0.4,
+        strength=1.0,
+    )[0]
     out = ksample(run, apply(run, model, adapter), area, negative, latent, steps=1)
     assert torch.isfinite(out).all()
     assert watch.windows and all(torch.equal(windows[0], voice.windows()[2:5]) for windows in watch.windows)
@@ -30,7 +41,17 @@ def test_two_areas_of_one_speech_each_hear_their_own_frames(host, run, model, ad
     positive, negative, latent = clip(13)
     heard, _ = hear(run, positive, negative, voice := speech(host, 13))
     halves = [
-        run("ConditioningSetAreaPercentageVideo", conditioning=heard, width=1.0, height=1.0, temporal=0.5, x=0.0, y=0.0, z=z, strength=1.0)[0]
+        run(
+            "ConditioningSetAreaPercentageVideo",
+            conditioning=heard,
+            width=1.0,
+            height=1.0,
+            temporal=0.5,
+            x=0.0,
+            y=0.0,
+            z=z,
+            strength=1.0,
+        )[0]
         for z in (0.0, 0.5)
     ]
     ksample(run, apply(run, model, adapter), halves[0] + halves[1], negative, latent, steps=1)
@@ -46,9 +67,13 @@ def test_each_of_two_speeches_in_turn_is_heard_by_the_negative_too(host, run, mo
     guider = host.core("host.guider").FantasyTalkingGuider(
         apply(run, model, adapter), both, negative, host.core("sampling.guidance").Guidance(4.0, 5.0, 0.0, 0.0)
     )
+
     def voices(name):
         items = guider.original_conds[name]
-        return [(id(item["model_conds"]["fantasytalking_speech"].cond), item["start_percent"], item["end_percent"]) for item in items]
+        return [
+            (id(item["model_conds"]["fantasytalking_speech"].cond), item["start_percent"], item["end_percent"])
+            for item in items
+        ]
 
     assert voices("negative_speech") == voices("positive")
     assert len(set(voices("positive"))) == 2
@@ -111,6 +136,7 @@ def test_in_bfloat16_it_is_the_same_to_bfloat16s_precision(host, run, model, ada
 
 # ------------------------------------------------------------------------------------- other packs' guidance
 
+
 def test_beside_a_guidance_patch_equal_scales_are_the_limit_of_unequal_ones(host, run, model, adapter):
     """CFG-Zero* changes the text guidance; then e(0,p) does not cancel out, and is run."""
     positive, negative, latent = clip(17)
@@ -143,6 +169,7 @@ def test_a_replaced_cross_attention_that_speech_can_not_join_is_an_error(host, r
 
     patched = apply(run, model, adapter)
     for index, block in enumerate(patched.get_model_object("diffusion_model").blocks):
+
         def forward(x, context, context_img_len, transformer_options={}, attention=block.cross_attn):
             q, k = attention.norm_q(attention.q(x)), attention.norm_k(attention.k(context))
             return attention.o(optimized_attention(q, k, attention.v(context), heads=attention.num_heads))
@@ -160,8 +187,13 @@ def test_flash_attention_is_not_asked_for_masks(host, run, model, adapter, monke
     from comfy.ldm.modules import attention
     from comfy.ldm.wan import model as wan_model
 
-    monkeypatch.setattr(attention, "flash_attn_wrapper", lambda q, k, v, **kwargs: attention.attention_pytorch(
-        *(t.flatten(2) for t in (q, k, v)), q.shape[2]).unflatten(2, q.shape[2:]))
+    monkeypatch.setattr(
+        attention,
+        "flash_attn_wrapper",
+        lambda q, k, v, **kwargs: attention.attention_pytorch(*(t.flatten(2) for t in (q, k, v)), q.shape[2]).unflatten(
+            2, q.shape[2:]
+        ),
+    )
     monkeypatch.setattr(wan_model, "optimized_attention", attention.attention_flash)
     positive, negative, latent = clip(17)
     heard = hear(run, positive, negative, speech(host, 17))
@@ -173,6 +205,7 @@ def test_flash_attention_is_not_asked_for_masks(host, run, model, adapter, monke
 
 
 # ------------------------------------------------------------------------------------------------------ mis-wirings
+
 
 def test_speech_in_the_negative_is_an_error(host, run, model, adapter):
     positive, negative, latent = clip(17)

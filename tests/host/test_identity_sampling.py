@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from support import identity
-from support.runs import Watch, clip, hear, ksample, sample, speech
 
 from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.file import read_adapter, save_adapter
 from fantasytalking_core.speech.windows import PADDING
+from support import identity
+from support.runs import Watch, clip, hear, ksample, sample, speech
 
 STRENGTHS = {"audio_strength": 1.0, "identity_strength": 0.5}
 
@@ -46,6 +46,7 @@ def face_only(host, conditioning, face):
 
 
 # --------------------------------------------------------------------------------------------------------------- Eq. 4
+
 
 class Record:
     """What the cross-attention of block `index` computed in every model call, by the host's own layers."""
@@ -136,6 +137,7 @@ def path_of(host):
 
 # ------------------------------------------------------------------------------------------------------- bit-identical
 
+
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("sampler", [sample, ksample])
 def test_at_strength_zero_it_is_bit_identical_to_no_identity(host, run, model, adapter, face, sampler, batch):
@@ -184,11 +186,14 @@ def path_of_reference(host):
 
 # -------------------------------------------------------------------------------------------------------- once per run
 
+
 def test_the_faces_keys_and_values_are_computed_once_per_run_and_block(host, run, model, adapter, face, monkeypatch):
     computed = []
     real = host.core("adapter.identity").IdentityResampler.forward
     monkeypatch.setattr(
-        host.core("adapter.identity").IdentityResampler, "forward", lambda self, x: computed.append("resampler") or real(self, x)
+        host.core("adapter.identity").IdentityResampler,
+        "forward",
+        lambda self, x: computed.append("resampler") or real(self, x),
     )
     key_value = host.core("adapter.attention").KeyValue
     project = key_value.forward
@@ -227,7 +232,10 @@ def test_while_a_hook_changes_the_weights_clip_tokens_are_not_kept(host, run, mo
 
     generator = torch.Generator().manual_seed(1)
     base = "diffusion_model.blocks.0.cross_attn.k_img"
-    lora = {f"{base}.lora_down.weight": torch.randn(4, 256, generator=generator), f"{base}.lora_up.weight": torch.randn(256, 4, generator=generator)}
+    lora = {
+        f"{base}.lora_down.weight": torch.randn(4, 256, generator=generator),
+        f"{base}.lora_up.weight": torch.randn(256, 4, generator=generator),
+    }
     save_file(lora, tmp_path / "lora.safetensors")
     import comfy.utils
 
@@ -244,12 +252,20 @@ def test_while_a_hook_changes_the_weights_clip_tokens_are_not_kept(host, run, mo
 
 # ------------------------------------------------------------------------------------------------------ composition
 
+
 def test_context_windows_each_see_the_face(host, run, model, adapter, face):
     frames = 29
     positive, negative, latent = clip(frames)
     windows = run(
-        "WanContextWindowsManual", model=apply(run, model, adapter), context_length=17, context_overlap=4,
-        context_schedule="standard_static", context_stride=1, closed_loop=False, fuse_method="pyramid", freenoise=False,
+        "WanContextWindowsManual",
+        model=apply(run, model, adapter),
+        context_length=17,
+        context_overlap=4,
+        context_schedule="standard_static",
+        context_stride=1,
+        closed_loop=False,
+        fuse_method="pyramid",
+        freenoise=False,
     )[0]
     voice = speech(host, frames)
     without = sample(run, windows, *hear(run, positive, negative, voice), latent, steps=1)
@@ -305,6 +321,7 @@ def test_all_three_passes_see_the_face(host, run, model, adapter, face, monkeypa
 
 # -------------------------------------------------------------------------------------------------------------- refusals
 
+
 def test_a_face_embedding_without_identity_weights_is_an_error_that_names_both_ways_out(host, run, model, face):
     published = run("FantasyTalkingAdapterLoader", adapter_name="reference.safetensors")[0]
     positive, negative, latent = clip(13)
@@ -340,6 +357,7 @@ def test_a_face_on_a_model_without_adapter_is_refused_by_the_guider(host, run, m
 
 
 # ---------------------------------------------------------------------------------------------------- face to CLIP tokens
+
 
 class Vision:
     """A CLIP vision model of the host, with the given width, that gives every picture its own tokens."""

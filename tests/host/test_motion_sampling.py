@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from support import motion, moving
-from support.runs import Watch, apply, clip, ksample, sample, speech
 
 from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.file import read_adapter, save_adapter
 from fantasytalking_core.adapter.motion import MotionWidths
+from support import motion, moving
+from support.runs import Watch, apply, clip, ksample, sample, speech
 
 
 @pytest.fixture
@@ -169,8 +169,15 @@ def test_with_torch_compile_it_is_the_same(host, run, model, adapter, compiled_b
 def test_every_context_window_moves(host, run, model, adapter):
     positive, negative, latent = clip(29)
     windows = run(
-        "WanContextWindowsManual", model=apply(run, model, adapter), context_length=17, context_overlap=4,
-        context_schedule="standard_static", context_stride=1, closed_loop=False, fuse_method="pyramid", freenoise=False,
+        "WanContextWindowsManual",
+        model=apply(run, model, adapter),
+        context_length=17,
+        context_overlap=4,
+        context_schedule="standard_static",
+        context_stride=1,
+        closed_loop=False,
+        fuse_method="pyramid",
+        freenoise=False,
     )[0]
     conditioning = move(run, positive, negative, speech(host, 29), intensity(run, 0.8, 0.3))
     _, embeddings = recorded(model, lambda: sample(run, windows, *conditioning, latent, steps=1))
@@ -200,6 +207,7 @@ def test_on_two_devices_each_model_moves(host, run, model, adapter):
 
 # -------------------------------------------------------------------------------------------------------------- refusals
 
+
 def test_motion_without_motion_weights_is_an_error_that_says_what_to_do(host, run, model):
     published = run("FantasyTalkingAdapterLoader", adapter_name="reference.safetensors")[0]
     positive, negative, latent = clip(5)
@@ -213,6 +221,7 @@ def test_motion_without_motion_weights_is_an_error_that_says_what_to_do(host, ru
 
 
 # ------------------------------------------------------------------------------------------------------------- the nodes
+
 
 def measure(run, points, **about):
     frames = torch.zeros(len(points), 600, 640, 3)
@@ -249,7 +258,11 @@ def test_with_an_adapter_its_own_ranges_count(run, adapter):
 
 def test_landmarks_of_another_clip_are_refused(run):
     with pytest.raises(ValueError, match="are of 80 pictures of 640×600, images has 3 of 640×600"):
-        run("FantasyTalkingMotionFromVideo", images=torch.zeros(3, 600, 640, 3), face_landmarks=moving.landmarks(moving.talking()))
+        run(
+            "FantasyTalkingMotionFromVideo",
+            images=torch.zeros(3, 600, 640, 3),
+            face_landmarks=moving.landmarks(moving.talking()),
+        )
 
 
 def test_bad_clips_are_refused(run):

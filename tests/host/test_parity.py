@@ -43,11 +43,19 @@ FORMULAS = {  # name of the recorded output: text_cfg, audio_cfg, audio_start_pe
 def predict(host, run, model, adapter, case, timestep: float, text_cfg, audio_cfg, start, strength) -> torch.Tensor:
     """The guided velocity at one timestep of 1000."""
     speech = with_projected(host, adapter, case)
-    positive, negative = run("FantasyTalkingConditioning", **dict(zip(("positive", "negative"), case.conditioning())), speech=speech)
+    positive, negative = run(
+        "FantasyTalkingConditioning", **dict(zip(("positive", "negative"), case.conditioning())), speech=speech
+    )
     model = run("FantasyTalkingApplyAdapter", model=model, adapter=adapter, audio_strength=strength, identity_strength=0.5)[0]
     guider = run(
-        "FantasyTalkingGuider", model=model, positive=positive, negative=negative, text_cfg=text_cfg,
-        audio_cfg=audio_cfg, audio_start_percent=start, audio_end_percent=1.0,
+        "FantasyTalkingGuider",
+        model=model,
+        positive=positive,
+        negative=negative,
+        text_cfg=text_cfg,
+        audio_cfg=audio_cfg,
+        audio_start_percent=start,
+        audio_end_percent=1.0,
     )[0]
     return velocity(run, guider, tensors(f"dit/{case.name}")["x"], timestep / 1000, case.latent())
 
@@ -79,12 +87,25 @@ def test_three_passes_are_the_releases_formula_of_its_recorded_predictions(host,
 
 # ------------------------------------------------------------------------------------------------ sampled latents
 
+
 def sample(run, model, adapter, case, positive, negative, steps=6):
     model = run("FantasyTalkingApplyAdapter", model=model, adapter=adapter, audio_strength=1.0, identity_strength=0.5)[0]
     return run(
-        "FantasyTalkingSampler", model=model, positive=positive, negative=negative, latent_image=case.latent(),
-        seed=reference.SEED, steps=steps, text_cfg=5.0, audio_cfg=5.0, audio_start_percent=0.0, audio_end_percent=1.0,
-        sampler_name="euler", scheduler="fantasytalking", shift=5.0, denoise=1.0,
+        "FantasyTalkingSampler",
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=case.latent(),
+        seed=reference.SEED,
+        steps=steps,
+        text_cfg=5.0,
+        audio_cfg=5.0,
+        audio_start_percent=0.0,
+        audio_end_percent=1.0,
+        sampler_name="euler",
+        scheduler="fantasytalking",
+        shift=5.0,
+        denoise=1.0,
     )[0]
 
 

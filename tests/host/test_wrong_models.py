@@ -13,7 +13,13 @@ def wan(**changes):
     from comfy.ldm.wan.model import WanModel
 
     size = {"model_type": "i2v", "in_dim": 36, "dim": 256, "ffn_dim": 64, "text_dim": 4096, "num_heads": 2, "num_layers": 2}
-    dit = WanModel(**{**size, **changes}, out_dim=changes.get("out_dim", 16), device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+    dit = WanModel(
+        **{**size, **changes},
+        out_dim=changes.get("out_dim", 16),
+        device="cpu",
+        dtype=torch.float32,
+        operations=comfy.ops.disable_weight_init,
+    )
     return comfy.sd.load_diffusion_model_state_dict({key: torch.zeros_like(value) for key, value in dit.state_dict().items()})
 
 
@@ -82,8 +88,15 @@ def test_with_context_windows_the_length_of_the_whole_latent_counts(host, run, m
     positive, negative, latent = clip(33)
     heard = hear(run, positive, negative, speech(host, 17))
     windowed = run(
-        "WanContextWindowsManual", model=apply(run, model, adapter), context_length=17, context_overlap=4,
-        context_schedule="standard_static", context_stride=1, closed_loop=False, fuse_method="pyramid", freenoise=False,
+        "WanContextWindowsManual",
+        model=apply(run, model, adapter),
+        context_length=17,
+        context_overlap=4,
+        context_schedule="standard_static",
+        context_stride=1,
+        closed_loop=False,
+        fuse_method="pyramid",
+        freenoise=False,
     )[0]
     with pytest.raises(ValueError, match="latent is for 33 frames, the speech for 17"):
         sample(run, windowed, *heard, latent)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.face.landmarks import face_landmarks
 from fantasytalking_core.motion.measure import body, expression
-
 from support import moving
 
 
@@ -19,6 +19,7 @@ def body_of(points, **about) -> float:
 
 
 # ----------------------------------------------------------------------------------------------------------- the face
+
 
 def test_a_still_face_has_none():
     assert expression_of(moving.talking(amplitude=0.0)) == 0
@@ -65,7 +66,13 @@ def test_a_mouth_in_a_moving_head_is_measured_as_in_a_still_one(kind):
 def test_order_and_length_of_the_clip_do_not_matter():
     expected = moving.expression_of(6.0)
     shuffled = moving.talking(80)[np.random.default_rng(0).permutation(80)]
-    for points in (shuffled, moving.talking(80)[::-1], moving.talking(40), moving.talking(400), np.tile(moving.talking(80), (3, 1, 1))):
+    for points in (
+        shuffled,
+        moving.talking(80)[::-1],
+        moving.talking(40),
+        moving.talking(400),
+        np.tile(moving.talking(80), (3, 1, 1)),
+    ):
         assert expression_of(points) == pytest.approx(expected, rel=0.01)
 
 
@@ -97,6 +104,7 @@ def test_the_curve_is_the_distance_from_the_mean_face():
 
 
 # ----------------------------------------------------------------------------------------------------------- the body
+
 
 def test_a_still_body_has_none():
     assert body_of(moving.waving(amplitude=0.0)) == 0
@@ -154,6 +162,7 @@ def test_coordinates_in_parts_of_the_canvas_are_the_same():
 
 # ----------------------------------------------------------------------------------------------------------- bad input
 
+
 def refusal(function, *args) -> str:
     with pytest.raises(FantasyTalkingError) as error:
         function(*args)
@@ -187,6 +196,8 @@ def test_a_pose_of_another_clip_is_refused():
     assert "are of 8 frames, images has 9" in refusal(body, moving.pose(moving.waving(8)), 9)
 
 
-@pytest.mark.parametrize("pose", ["a word", 3, [[1, 2]], [{"people": [{}]}] * 2, [{"people": [{"pose_keypoints_2d": [1, 2]}]}] * 2])
+@pytest.mark.parametrize(
+    "pose", ["a word", 3, [[1, 2]], [{"people": [{}]}] * 2, [{"people": [{"pose_keypoints_2d": [1, 2]}]}] * 2]
+)
 def test_what_is_no_pose_is_refused(pose):
     assert "expected POSE_KEYPOINT" in refusal(body, pose, 2)

@@ -11,10 +11,22 @@ from support.client import queue
 from support.reference import SEED, Case, normalised
 
 NODES = {
-    "FantasyTalkingDiTLoader", "FantasyTalkingAdapterLoader", "FantasyTalkingApplyAdapter", "FantasyTalkingWav2VecLoader",
-    "FantasyTalkingEncodeSpeech", "FantasyTalkingConditioning", "FantasyTalkingGuider", "FantasyTalkingScheduler",
-    "FantasyTalkingSampler", "FantasyTalkingCropFace", "FantasyTalkingFaceEncoderLoader", "FantasyTalkingEncodeFace",
-    "FantasyTalkingEncodeFaceCLIP", "FantasyTalkingMotionIntensity", "FantasyTalkingMotionFromVideo", "FantasyTalkingPreviewSpeech",
+    "FantasyTalkingDiTLoader",
+    "FantasyTalkingAdapterLoader",
+    "FantasyTalkingApplyAdapter",
+    "FantasyTalkingWav2VecLoader",
+    "FantasyTalkingEncodeSpeech",
+    "FantasyTalkingConditioning",
+    "FantasyTalkingGuider",
+    "FantasyTalkingScheduler",
+    "FantasyTalkingSampler",
+    "FantasyTalkingCropFace",
+    "FantasyTalkingFaceEncoderLoader",
+    "FantasyTalkingEncodeFace",
+    "FantasyTalkingEncodeFaceCLIP",
+    "FantasyTalkingMotionIntensity",
+    "FantasyTalkingMotionFromVideo",
+    "FantasyTalkingPreviewSpeech",
 }
 
 
@@ -28,17 +40,40 @@ def server(base_directory):
 
 def graph(case: Case, steps: int = 6, **changes) -> dict:
     nodes = {
-        "model": ("FantasyTalkingDiTLoader", {"dit_name": "reference_wan_i2v.safetensors", "weight_dtype": "default", "adapter_name": "reference.safetensors"}),
+        "model": (
+            "FantasyTalkingDiTLoader",
+            {"dit_name": "reference_wan_i2v.safetensors", "weight_dtype": "default", "adapter_name": "reference.safetensors"},
+        ),
         "wav2vec": ("FantasyTalkingWav2VecLoader", {"model_name": "reference"}),
         "audio": ("LoadAudio", {"audio": "speech.wav"}),
-        "speech": ("FantasyTalkingEncodeSpeech", {"wav2vec": ["wav2vec", 0], "audio": ["audio", 0], "fps": 23.0, "length": case.frames, "start_time": 0.0}),
+        "speech": (
+            "FantasyTalkingEncodeSpeech",
+            {"wav2vec": ["wav2vec", 0], "audio": ["audio", 0], "fps": 23.0, "length": case.frames, "start_time": 0.0},
+        ),
         "case": ("FTTestReferenceCase", {"case": case.name}),
-        "conditioning": ("FantasyTalkingConditioning", {"positive": ["case", 0], "negative": ["case", 1], "speech": ["speech", 0]}),
-        "sampler": ("FantasyTalkingSampler", {
-            "model": ["model", 0], "positive": ["conditioning", 0], "negative": ["conditioning", 1], "latent_image": ["case", 2],
-            "seed": SEED, "steps": steps, "text_cfg": 5.0, "audio_cfg": 5.0, "audio_start_percent": 0.0, "audio_end_percent": 1.0,
-            "sampler_name": "euler", "scheduler": "fantasytalking", "shift": 5.0, "denoise": 1.0,
-        }),
+        "conditioning": (
+            "FantasyTalkingConditioning",
+            {"positive": ["case", 0], "negative": ["case", 1], "speech": ["speech", 0]},
+        ),
+        "sampler": (
+            "FantasyTalkingSampler",
+            {
+                "model": ["model", 0],
+                "positive": ["conditioning", 0],
+                "negative": ["conditioning", 1],
+                "latent_image": ["case", 2],
+                "seed": SEED,
+                "steps": steps,
+                "text_cfg": 5.0,
+                "audio_cfg": 5.0,
+                "audio_start_percent": 0.0,
+                "audio_end_percent": 1.0,
+                "sampler_name": "euler",
+                "scheduler": "fantasytalking",
+                "shift": 5.0,
+                "denoise": 1.0,
+            },
+        ),
         "save": ("SaveLatent", {"samples": ["sampler", 0], "filename_prefix": case.name}),
     }
     for name, inputs in changes.items():
@@ -88,7 +123,10 @@ def test_wrong_input_is_said_to_the_artist(server, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {"adapter_name": "gone.safetensors"}}, "There is no adapter file 'gone.safetensors': put it into ComfyUI/models/fantasytalking"),
+        (
+            {"model": {"adapter_name": "gone.safetensors"}},
+            "There is no adapter file 'gone.safetensors': put it into ComfyUI/models/fantasytalking",
+        ),
         ({"wav2vec": {"model_name": "gone"}}, "There is no Wav2Vec2 folder 'gone'"),
         ({"speech": {"length": 18}}, "length is 18, expected 4n + 1 frames and at least 5"),
         ({"sampler": {"audio_start_percent": 0.9, "audio_end_percent": 0.1}}, "from 0.9 to 0.1 is no interval: expected"),

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import urllib.request
-from pathlib import Path
 
 import pytest
 from conftest import link
@@ -11,6 +10,7 @@ from host import ComfyUI, base_directory
 from run import describe, run_prompt, saved_video
 from settings import in_demo_size
 from workflow import to_api
+
 from support import ROOT
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))

@@ -7,18 +7,21 @@ import sys
 import numpy as np
 import pytest
 import torch
-from fantasytalking_core.face.alignment import TEMPLATE
 
+from fantasytalking_core.face.alignment import TEMPLATE
 from support.face_models import MISSING, WIDTH, mean_model, padded
 from support.graphs import choices, put, rejection
 
 LOADER = "FantasyTalkingFaceEncoderLoader"
 
 
-@pytest.mark.parametrize(("place", "name"), [
-    ("facerecognition", "w600k_r50.onnx"),
-    ("insightface/models/buffalo_l", os.path.join("buffalo_l", "w600k_r50.onnx")),
-])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("facerecognition", "w600k_r50.onnx"),
+        ("insightface/models/buffalo_l", os.path.join("buffalo_l", "w600k_r50.onnx")),
+    ],
+)
 def test_a_face_encoder_is_found_where_people_have_it(host, run, models, place, name):
     mean_model(models / place / "w600k_r50.onnx")
     assert name in choices(host, LOADER, "model_name")
@@ -45,7 +48,9 @@ def test_face_encoders_are_found_through_extra_model_paths(host, models, monkeyp
     utils.extra_config.load_extra_path_config(str(tmp_path / "extra.yaml"))
     host.core("host.folders").register()
     assert host.folder_paths.get_folder_paths("facerecognition") == [
-        str(models / "facerecognition"), str(tmp_path / "disk" / "faces"), str(models / "insightface" / "models"),
+        str(models / "facerecognition"),
+        str(tmp_path / "disk" / "faces"),
+        str(models / "insightface" / "models"),
     ]
     assert choices(host, LOADER, "model_name") == ["extra.onnx"]
 
@@ -118,7 +123,9 @@ def test_a_picture_without_a_face_in_the_landmarks_is_encoded_by_its_middle(run,
     """The first has a face, green; in the second, which is blue, none was found."""
     blue = torch.tensor([0.5, 0.5, 1.0]).expand(1, 300, 400, 3)
     (identity,) = run(
-        "FantasyTalkingEncodeFace", face_encoder=encoder, face=torch.cat([two_faces(), blue]),
+        "FantasyTalkingEncodeFace",
+        face_encoder=encoder,
+        face=torch.cat([two_faces(), blue]),
         face_landmarks=landmarks([face_at(10, 20, 1)], []),
     )
     assert torch.allclose(identity.vector, padded(0, math.sqrt(0.5), math.sqrt(0.5)), atol=1e-3)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from host import ComfyUI
+
 from support import ROOT
 
 DOCS = ROOT / "web" / "docs"
@@ -19,9 +20,26 @@ LOCALES = {"": "en", "zh": "zh"}
 GROUPS = ("required", "optional")
 """The host's inputs that a person sees."""
 HOSTS = {
-    "WAN上下文窗口（手动）", "K采样器", "K采样器选择", "MediaPipe 人脸标记器", "UNet加载器", "VAE解码",
-    "保存图像", "创建视频", "分离Sigma", "加载CLIP视觉", "加载图像", "加载视频", "加载音频", "图像到视频（Wan）", "基本调度器",
-    "自定义采样器（高级）", "获取视频元素", "采样算法（SD3）", "随机噪波", "预览图像",
+    "WAN上下文窗口（手动）",
+    "K采样器",
+    "K采样器选择",
+    "MediaPipe 人脸标记器",
+    "UNet加载器",
+    "VAE解码",
+    "保存图像",
+    "创建视频",
+    "分离Sigma",
+    "加载CLIP视觉",
+    "加载图像",
+    "加载视频",
+    "加载音频",
+    "图像到视频（Wan）",
+    "基本调度器",
+    "自定义采样器（高级）",
+    "获取视频元素",
+    "采样算法（SD3）",
+    "随机噪波",
+    "预览图像",
 }
 """What the host's page calls the nodes that are named in Chinese."""
 
@@ -100,6 +118,7 @@ def rows(section: str) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------- help pages
 
+
 @pytest.mark.parametrize("language", LOCALES, ids=LOCALES.get)
 def test_every_node_has_a_help_page_and_no_page_is_of_an_unknown_node(nodes, language):
     found = {file.parent.name if language else file.stem for file in DOCS.glob(f"*/{language}.md" if language else "*.md")}
@@ -158,6 +177,7 @@ def test_the_messages_that_a_help_page_quotes_are_those_of_the_code(nodes, langu
 
 # ----------------------------------------------------------------------------------------------------- translations
 
+
 def test_the_english_names_and_tooltips_are_those_of_the_nodes(nodes):
     assert translation("en") == {id: entries(node) for id, node in nodes.items()}
 
@@ -188,6 +208,7 @@ def test_nodes_are_named_in_chinese_as_the_page_names_them():
 
 
 # --------------------------------------------------------------------------------------------- where the page looks
+
 
 @pytest.mark.parametrize("language", LOCALES, ids=LOCALES.get)
 def test_the_server_gives_the_help_where_the_page_looks_for_it(server, nodes, language):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from fantasytalking_core.adapter.adapter import Adapter
 from safetensors.torch import load_file, save_file
 
+from fantasytalking_core.adapter.adapter import Adapter
 from support.adapters import (
     COMMUNITY,
     PUBLISHED,
@@ -21,6 +21,7 @@ from support.trap import Trap
 
 # --------------------------------------------------------------------------------------------------- loader nodes
 
+
 def blocks_of(adapter) -> torch.Tensor:
     return adapter.model.audio.blocks[1].v_proj.weight
 
@@ -28,9 +29,7 @@ def blocks_of(adapter) -> torch.Tensor:
 ADAPTER = "FantasyTalkingAdapterLoader"
 
 
-@pytest.mark.parametrize(
-    "folder", ["fantasytalking", "model_patches", "diffusion_models", "unet", "fantasytalking/mine"]
-)
+@pytest.mark.parametrize("folder", ["fantasytalking", "model_patches", "diffusion_models", "unet", "fantasytalking/mine"])
 def test_an_adapter_is_found_where_people_have_it(host, run, models, folder):
     put(COMMUNITY, models / folder / "found.safetensors")
     name = "found.safetensors" if folder != "fantasytalking/mine" else os.path.join("mine", "found.safetensors")
@@ -96,10 +95,13 @@ def test_wav2vec2_folders_are_found_through_extra_model_paths(host, configured, 
     assert host.core("host.folders").wav2vec_path("extra") == tmp_path / "voices" / "extra"
 
 
-@pytest.mark.parametrize("node_id, others", [
-    (ADAPTER, {}),
-    ("FantasyTalkingDiTLoader", {"dit_name": "reference_wan_i2v.safetensors", "weight_dtype": "default"}),
-])
+@pytest.mark.parametrize(
+    "node_id, others",
+    [
+        (ADAPTER, {}),
+        ("FantasyTalkingDiTLoader", {"dit_name": "reference_wan_i2v.safetensors", "weight_dtype": "default"}),
+    ],
+)
 def test_a_missing_adapter_is_told_with_folder_and_source(host, run, node_id, others):
     expected = (
         "There is no adapter file 'gone.safetensors': put it into ComfyUI/models/fantasytalking; it is published at "
@@ -112,8 +114,16 @@ def test_a_missing_adapter_is_told_with_folder_and_source(host, run, node_id, ot
 
 
 OUTSIDE = [
-    "../reference.safetensors", "sub/../../reference.safetensors", "/reference.safetensors", "C:reference.safetensors",
-    "..\\reference.safetensors", "C:\\reference.safetensors", "\\\\server\\share\\reference.safetensors", "..", "", "a\0b",
+    "../reference.safetensors",
+    "sub/../../reference.safetensors",
+    "/reference.safetensors",
+    "C:reference.safetensors",
+    "..\\reference.safetensors",
+    "C:\\reference.safetensors",
+    "\\\\server\\share\\reference.safetensors",
+    "..",
+    "",
+    "a\0b",
 ]
 
 
@@ -133,6 +143,7 @@ def test_an_adapter_that_is_refused_is_refused_by_the_node(host, run, models):
 
 
 # --------------------------------------------------------------------------------------------- types of the weights
+
 
 def loaded(host, tmp_path: Path, change) -> Adapter:
     save_file({key: change(key, weight) for key, weight in weights_of().items()}, tmp_path / "adapter.safetensors")
@@ -177,11 +188,14 @@ def test_an_adapter_in_8_bit_gives_keys_and_values_of_the_querys_type(host, tmp_
 WAV2VEC = "FantasyTalkingWav2VecLoader"
 
 
-@pytest.mark.parametrize("place, name", [
-    ("wav2vec2/mine", "mine"),
-    ("wav2vec2", "."),
-    ("transformers/facebook/wav2vec2-base-960h", os.path.join("facebook", "wav2vec2-base-960h")),
-])
+@pytest.mark.parametrize(
+    "place, name",
+    [
+        ("wav2vec2/mine", "mine"),
+        ("wav2vec2", "."),
+        ("transformers/facebook/wav2vec2-base-960h", os.path.join("facebook", "wav2vec2-base-960h")),
+    ],
+)
 def test_a_wav2vec2_folder_is_found_where_packs_put_it(host, run, models, place, name):
     for file in (FOLDER / "wav2vec2").iterdir():
         put(file, models / place / file.name)
@@ -210,9 +224,7 @@ def test_a_missing_wav2vec2_folder_is_told_with_folder_and_source(host, run):
     assert str(error.value) == expected
 
 
-@pytest.mark.parametrize(
-    "name", ["../reference", "reference/../reference", "/reference", "..\\reference", "C:\\reference"]
-)
+@pytest.mark.parametrize("name", ["../reference", "reference/../reference", "/reference", "..\\reference", "C:\\reference"])
 def test_a_wav2vec2_name_that_leads_out_of_the_folders_is_none(host, run, name):
     assert "There is no Wav2Vec2 folder" in rejection(WAV2VEC, model_name=name)
     with pytest.raises(host.core("errors").FantasyTalkingError, match="There is no Wav2Vec2 folder"):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from fantasytalking_core.speech.speech import BINS
 from PIL import Image
 
+from fantasytalking_core.speech.speech import BINS
 from support import identity, motion
 from support.faces import landmarks, points
 from support.reference import FOLDER
@@ -35,7 +35,9 @@ def wav2vec(host):
 def encode(execute, wav2vec):
     def encode_speech(samples: torch.Tensor, rate=16000, fps=23.0, length=0, start_time=0.0):
         sound = {"waveform": samples[None, None], "sample_rate": rate}
-        return execute("FantasyTalkingEncodeSpeech", wav2vec=wav2vec, audio=sound, fps=fps, length=length, start_time=start_time)
+        return execute(
+            "FantasyTalkingEncodeSpeech", wav2vec=wav2vec, audio=sound, fps=fps, length=length, start_time=start_time
+        )
 
     return encode_speech
 
@@ -61,20 +63,26 @@ def test_encode_speech_hands_on_the_outline_of_what_the_encoder_hears(encode):
     assert (speech.sound.loudness[:6] > 0).all() and not speech.sound.loudness[6:].any()
 
 
-@pytest.mark.parametrize(("seconds", "length", "text"), [
-    (17 / 23, 17, "17 frames · 0.74 s at 23 fps"),
-    (0.5, 17, "17 frames · 0.74 s at 23 fps\n0.24 s of silence added at the end"),
-    (2.0, 17, "17 frames · 0.74 s at 23 fps"),
-])
+@pytest.mark.parametrize(
+    ("seconds", "length", "text"),
+    [
+        (17 / 23, 17, "17 frames · 0.74 s at 23 fps"),
+        (0.5, 17, "17 frames · 0.74 s at 23 fps\n0.24 s of silence added at the end"),
+        (2.0, 17, "17 frames · 0.74 s at 23 fps"),
+    ],
+)
 def test_encode_speech_shows_length_and_added_silence(encode, seconds, length, text):
     assert encode(noise(round(seconds * 16000)), length=length).ui.as_dict() == {"text": (text,)}
 
 
-@pytest.mark.parametrize(("name", "write", "text"), [
-    ("reference.safetensors", None, "audio · 2 blocks × 256"),
-    (identity.NAME, identity.write, "audio · identity (3 tokens) · 2 blocks × 256"),
-    (motion.NAME, motion.write, "audio · motion · 2 blocks × 256"),
-])
+@pytest.mark.parametrize(
+    ("name", "write", "text"),
+    [
+        ("reference.safetensors", None, "audio · 2 blocks × 256"),
+        (identity.NAME, identity.write, "audio · identity (3 tokens) · 2 blocks × 256"),
+        (motion.NAME, motion.write, "audio · motion · 2 blocks × 256"),
+    ],
+)
 def test_the_loaders_show_what_the_adapter_holds(execute, models, name, write, text):
     if write is not None:
         write(models / "fantasytalking" / name)

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 import torch
+
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.sampling.guidance import Guidance, Pass, Passes, step_of
 from fantasytalking_core.sampling.schedule import sigmas
-
 from support.reference import numbers
 
 PREDICTIONS = {Pass.SPEECH: 3.0, Pass.TEXT: 1.7, Pass.NEGATIVE: 0.4, Pass.NEGATIVE_SPEECH: -0.9}
@@ -85,6 +85,7 @@ def test_a_sigma_between_two_steps_belongs_to_the_earlier_one():
 
 
 # -------------------------------------------------------------------------------------------------------- schedule
+
 
 @pytest.mark.parametrize("steps", sorted(map(int, numbers("schedule")["sigmas"])))
 def test_the_schedule_is_the_releases_exact_list(steps):

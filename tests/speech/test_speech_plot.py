@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from fantasytalking_core.speech import plot as speech_plot
-from fantasytalking_core.plotting import GAP, LEFT, PAPER
-from fantasytalking_core.speech.speech import BINS, Sound, Speech
-from fantasytalking_core.speech.plot import HEAD, INNER, WAVE
 from PIL import ImageColor
+
+from fantasytalking_core.plotting import GAP, LEFT, PAPER
+from fantasytalking_core.speech import plot as speech_plot
+from fantasytalking_core.speech.plot import HEAD, INNER, WAVE
+from fantasytalking_core.speech.speech import BINS, Sound, Speech
 
 
 def sine(frames: int, amplitude: float, rate: int = 640) -> torch.Tensor:
@@ -35,6 +36,7 @@ def colour(plot: torch.Tensor, x: float, y: float) -> tuple[int, ...]:
 
 
 # ----------------------------------------------------------------------------------------------- what is measured
+
 
 def test_loudness_is_the_root_mean_square_of_every_frame():
     """Of a sine of amplitude 0.5: 0.5 / √2; of the silence after it: 0."""
@@ -104,12 +106,16 @@ def test_a_speech_without_its_sound_claims_no_silence():
 
 # ---------------------------------------------------------------------------------------------------- the picture
 
-@pytest.mark.parametrize(("frames", "rows"), [
-    (5, [(0, 5)]),
-    (160, [(0, 160)]),
-    (161, [(0, 81), (81, 162)]),
-    (1381, [(0, 231), (231, 462), (462, 693), (693, 924), (924, 1155), (1155, 1386)]),
-])
+
+@pytest.mark.parametrize(
+    ("frames", "rows"),
+    [
+        (5, [(0, 5)]),
+        (160, [(0, 160)]),
+        (161, [(0, 81), (81, 162)]),
+        (1381, [(0, 231), (231, 462), (462, 693), (693, 924), (924, 1155), (1155, 1386)]),
+    ],
+)
 def test_a_row_holds_160_frames_and_a_long_clip_six_rows(frames, rows):
     assert speech_plot.rows(frames) == rows
 
@@ -122,7 +128,9 @@ def test_bars_lie_in_as_many_lanes_as_keep_them_apart():
     assert [speech_plot.lanes(stretches(length)) for length in (0.5, 2.0, 2.1, 4.5, 50.0)] == [2, 2, 3, 5, 6]
 
 
-@pytest.mark.parametrize(("amplitude", "decibels"), [(1.0, 0.0), (0.5 / math.sqrt(2), -9.031), (0.1, -20.0), (1e-4, -60.0), (0.0, -60.0)])
+@pytest.mark.parametrize(
+    ("amplitude", "decibels"), [(1.0, 0.0), (0.5 / math.sqrt(2), -9.031), (0.1, -20.0), (1e-4, -60.0), (0.0, -60.0)]
+)
 def test_loudness_is_drawn_in_decibels_of_full_scale(amplitude, decibels):
     assert speech_plot.decibels(torch.tensor(amplitude)).item() == pytest.approx(decibels, abs=1e-3)
 

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from fantasytalking_core.speech import wav2vec
+
 from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.file import read_adapter
 from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.speech import wav2vec
 from fantasytalking_core.speech.wav2vec import MARGIN_SECONDS, PIECE_SECONDS, encode, load_wav2vec2, pieces
 from fantasytalking_core.speech.waveform import Recording, mono_16k
 from fantasytalking_core.speech.windows import PADDING, window_map
-
 from support.encoder import CASES, clip_of, copy, edit_json, long_speech
 from support.reference import FOLDER, pcm, tensors
 
@@ -30,6 +30,7 @@ def encoder():
 
 
 # ------------------------------------------------------------------------------------------------------- features
+
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_features_are_the_releases(encoder, case):
@@ -94,6 +95,7 @@ def test_a_clip_without_a_single_token_is_refused(encoder):
 
 
 # --------------------------------------------------------------------------------------------------------- pieces
+
 
 def tokens_of(samples: int) -> int:
     return (samples - FIELD) // HOP + 1
@@ -168,6 +170,7 @@ def test_no_kept_token_lies_within_4_s_of_a_cut():
 
 
 # ---------------------------------------------------------------------------------------------------- long speech
+
 
 def in_one_piece(monkeypatch, speech: torch.Tensor, encoder) -> torch.Tensor:
     with monkeypatch.context() as patch:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.speech.wav2vec import encode, load_wav2vec2
 from safetensors.torch import load_file, save_file
 
+from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.speech.wav2vec import encode, load_wav2vec2
 from support.encoder import CASES, clip_of, copy, edit_json, long_speech
 from support.reference import FOLDER
 from support.trap import Trap
@@ -20,6 +20,7 @@ def encoder():
 
 
 # ----------------------------------------------------------------------------------------- the host's memory manager
+
 
 @pytest.fixture
 def hosted(host):
@@ -75,6 +76,7 @@ def test_tokens_stay_on_the_cpu_in_float32(hosted):
 
 
 # -------------------------------------------------------------------------------------------------------- folders
+
 
 def refusal(folder: Path) -> str:
     with pytest.raises(FantasyTalkingError) as error:

@@ -6,11 +6,11 @@ from fractions import Fraction
 import librosa
 import pytest
 import torch
-from fantasytalking_core.speech import waveform
-from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.speech.waveform import Recording
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.speech import waveform
+from fantasytalking_core.speech.waveform import Recording
 from support.reference import FOLDER, numbers, pcm, tensors
 
 FPS = 23.0
@@ -41,14 +41,13 @@ def encode(run, wav2vec):
     """Encode Speech: speech, audio, length, fps."""
 
     def run_node(sound, fps=FPS, length=0, start_time=0.0, encoder=wav2vec):
-        return run(
-            "FantasyTalkingEncodeSpeech", wav2vec=encoder, audio=sound, fps=fps, length=length, start_time=start_time
-        )
+        return run("FantasyTalkingEncodeSpeech", wav2vec=encoder, audio=sound, fps=fps, length=length, start_time=start_time)
 
     return run_node
 
 
 # ------------------------------------------------------------------------------------------------ mono and 16 kHz
+
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_mono_is_the_mean_of_all_channels(channels):
@@ -90,6 +89,7 @@ def test_only_the_seconds_around_the_clip_are_resampled(monkeypatch):
 
 
 # -------------------------------------------------------------------------------------------------- exact lengths
+
 
 @pytest.mark.parametrize("fps", [23.0, 25.0, 29.97, 24.0, 30.0, 12.5])
 @pytest.mark.parametrize("frames", [5, 17, 81])
@@ -159,6 +159,7 @@ def test_length_0_counts_from_start_time(encode):
 
 # ---------------------------------------------------------------------------------------- outputs of Encode Speech
 
+
 @pytest.mark.parametrize("rate, channels", [(44100, 2), (48000, 1), (22050, 6)])
 def test_the_sound_keeps_rate_and_channels_and_lasts_as_long_as_the_video(encode, rate, channels):
     samples = noise(2.0, rate, channels)
@@ -190,6 +191,7 @@ def test_length_and_fps_come_out_for_the_nodes_after_it(encode):
 
 
 # ------------------------------------------------------------------- recordings as other packs and people make them
+
 
 def test_float64_is_taken_as_float32(encode):
     samples = noise(1.0, 16000)
@@ -261,7 +263,8 @@ BAD_AUDIO = {
     "channels_last": (audio(SPEECH.T), r"audio has shape \[1, 16000, 1\], expected \[1, channels, samples\]"),
     "no_channels": (audio(SPEECH[:0]), r"audio has shape \[1, 0, 16000\], expected \[1, channels, samples\]"),
     "batch_of_two": (
-        {"waveform": SPEECH.expand(2, 1, -1), "sample_rate": 16000}, "batch of 2 clips, expected one: encode each clip"
+        {"waveform": SPEECH.expand(2, 1, -1), "sample_rate": 16000},
+        "batch of 2 clips, expected one: encode each clip",
     ),
     "empty": (audio(SPEECH[:, :0]), "The audio is empty: expected a recording of speech"),
     "rate_0": (audio(SPEECH, 0), "sample rate of 0, expected 1000 Hz or more"),
@@ -269,9 +272,7 @@ BAD_AUDIO = {
     "rate_in_khz": (audio(SPEECH, 44.1), "sample rate of 44, expected 1000 Hz or more"),
     "rate_nan": (audio(SPEECH, math.nan), "sample rate of nan, expected"),
     "rate_none": (audio(SPEECH, None), "sample rate of None, expected"),
-    "one_sample": (
-        audio(SPEECH[:, :1]), "Only 6.*e-05 s of audio are left .* at least 0.025 s: use a longer recording"
-    ),
+    "one_sample": (audio(SPEECH[:, :1]), "Only 6.*e-05 s of audio are left .* at least 0.025 s: use a longer recording"),
     "nan": (audio(SPEECH.clone().index_fill_(1, torch.tensor([500]), math.nan)), "holds NaN or infinite samples"),
     "infinite": (audio(SPEECH.clone().index_fill_(1, torch.tensor([500]), math.inf)), "holds NaN or infinite samples"),
 }
@@ -318,6 +319,7 @@ def test_nan_outside_of_the_clip_does_not_matter(encode):
 
 # ------------------------------------------------------------------------------------ what is said, and goes on
 
+
 def warnings(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if "FantasyTalking" in record.getMessage()]
 
@@ -356,8 +358,13 @@ def tiny_wav2vec(host, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     config = Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, conv_dim=(4,) * 7,
-        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=4,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        conv_dim=(4,) * 7,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=4,
     )
     Wav2Vec2Model(config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, sampling_rate=16000).save_pretrained(folder)

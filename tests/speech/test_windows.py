@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.speech.speech import Speech
 from fantasytalking_core.speech.windows import PADDING, latent_frames, window_map, window_ranges, window_tokens
-
 from support.reference import numbers, tensors
 
 PAIRS = numbers("windows/windows")["pairs"]

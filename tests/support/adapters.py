@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from fantasytalking_core.adapter.audio import AudioWidths
 from fantasytalking_core.adapter.file import read_adapter
 from fantasytalking_core.errors import FantasyTalkingError
-from safetensors.torch import load_file, save_file
-
-from support import ROOT
 from support.reference import FOLDER
 
 LAYOUTS = FOLDER / "fantasytalking" / "layouts"
@@ -52,5 +51,3 @@ def refusal_of(tmp_path: Path, weights: dict, metadata: dict | None = None) -> s
     """Why a safetensors file of these weights is refused."""
     save_file(weights, tmp_path / "adapter.safetensors", metadata)
     return refusal(tmp_path / "adapter.safetensors")
-
-

@@ -38,7 +38,10 @@ def queue(address: str, prompt: dict[str, Any], interrupt_at: str | None = None,
 
 async def _queue(address: str, prompt: dict[str, Any], interrupt_at: str | None, extra_data: dict[str, Any]) -> Run:
     client = uuid.uuid4().hex
-    async with aiohttp.ClientSession(address) as session, session.ws_connect(f"/ws?clientId={client}", max_msg_size=0) as events:
+    async with (
+        aiohttp.ClientSession(address) as session,
+        session.ws_connect(f"/ws?clientId={client}", max_msg_size=0) as events,
+    ):
         body = {"prompt": prompt, "client_id": client, "extra_data": extra_data}
         async with session.post("/prompt", json=body) as response:
             run = Run(response.status, await response.json())

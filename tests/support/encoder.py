@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from fantasytalking_core.speech.waveform import Recording, mono_16k
-
 from support.reference import FOLDER, numbers, pcm
 
 CASES = numbers("audio/features")["cases"]

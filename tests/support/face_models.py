@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from fantasytalking_core.face.encoder import embed, read_face_encoder
 from onnx import TensorProto, helper, numpy_helper
+
+from fantasytalking_core.face.encoder import embed, read_face_encoder
 
 WIDTH = 128
 FACE = ("N", 3, 112, 112)
@@ -20,11 +21,14 @@ def graph(path: Path, nodes: list, shape, constants: dict, type_=TensorProto.FLO
     """An ONNX file with the input `faces` and the output `embedding`."""
     model = helper.make_model(
         helper.make_graph(
-            nodes, "test", [helper.make_tensor_value_info("faces", type_, shape), *more],
+            nodes,
+            "test",
+            [helper.make_tensor_value_info("faces", type_, shape), *more],
             [helper.make_tensor_value_info("embedding", type_, declared)],
             [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
         ),
-        opset_imports=[helper.make_opsetid("", 13)], ir_version=8,
+        opset_imports=[helper.make_opsetid("", 13)],
+        ir_version=8,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)

@@ -6,7 +6,15 @@ import numpy as np
 import torch
 
 POINTS = 478
-NAMED = {33: (0.22, 0.4), 133: (0.38, 0.4), 362: (0.62, 0.4), 263: (0.78, 0.4), 1: (0.5, 0.6), 61: (0.35, 0.8), 291: (0.65, 0.8)}
+NAMED = {
+    33: (0.22, 0.4),
+    133: (0.38, 0.4),
+    362: (0.62, 0.4),
+    263: (0.78, 0.4),
+    1: (0.5, 0.6),
+    61: (0.35, 0.8),
+    291: (0.65, 0.8),
+}
 """Eye corners from left to right, nose tip, mouth corners, as parts of the face's box."""
 
 

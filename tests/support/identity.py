@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import torch
+
 from fantasytalking_core.adapter.file import read_adapter, save_adapter
 from fantasytalking_core.adapter.identity import IdentityWidths
-
 from support.reference import FOLDER
 
-WIDTHS = IdentityWidths(
-    model=256, blocks=2, embedding=12, queries=3, resampler=16, depth=2, heads=4, inner=8, projected=6
-)
+WIDTHS = IdentityWidths(model=256, blocks=2, embedding=12, queries=3, resampler=16, depth=2, heads=4, inner=8, projected=6)
 NAME = "with_identity.safetensors"
 
 

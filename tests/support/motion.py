@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import torch
-from fantasytalking_core.adapter.file import read_adapter, save_adapter
 
+from fantasytalking_core.adapter.file import read_adapter, save_adapter
 from support.reference import FOLDER
 
 NAME = "with_motion.safetensors"
@@ -46,10 +46,12 @@ def network(weights: dict[str, torch.Tensor], expression: float, body: float) ->
     def silu(x: torch.Tensor) -> torch.Tensor:
         return x / (1 + torch.exp(-x))
 
-    tokens = torch.stack([
-        linear(silu(linear(torch.tensor([value], dtype=torch.float64), f"{which}.0")), f"{which}.2")
-        for which, value in (("expression", expression), ("body", body))
-    ])
+    tokens = torch.stack(
+        [
+            linear(silu(linear(torch.tensor([value], dtype=torch.float64), f"{which}.0")), f"{which}.2")
+            for which, value in (("expression", expression), ("body", body))
+        ]
+    )
     normed = (tokens - tokens.mean(-1, keepdim=True)) / (tokens.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
     normed = normed * w["residual.0.weight"] + w["residual.0.bias"]
     tokens = tokens + linear(silu(linear(normed, "residual.1")), "residual.3")

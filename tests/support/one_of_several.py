@@ -1,6 +1,6 @@
 """One process of several: gradients of a first step, and the losses of a run.
 
-    one_of_several.py HOST PACK FOLDER OUTPUT
+one_of_several.py HOST PACK FOLDER OUTPUT
 """
 
 import sys
@@ -12,7 +12,6 @@ import torch
 
 def train(folder: Path, output: Path, batch_size: int) -> dict[str, Any]:
     from fantasytalking_core.commands.run import trainer_of
-
     from support import training
 
     settings = training.config(folder / "dit.safetensors", folder / "cache", output, batch_size=batch_size, max_grad_norm=1e9)
@@ -34,11 +33,11 @@ def train(folder: Path, output: Path, batch_size: int) -> dict[str, Any]:
 
 def sharded_gradients(folder: Path, output: Path) -> dict[str, torch.Tensor]:
     """Of the run's first samples, one per process, where each holds a part of the weights (FSDP2); whole ones."""
-    from fantasytalking_core.adapter.attention import KeyValue
-    from fantasytalking_core.commands.run import trainer_of
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    from fantasytalking_core.adapter.attention import KeyValue
+    from fantasytalking_core.commands.run import trainer_of
     from support import training
 
     trainer = trainer_of(training.config(folder / "dit.safetensors", folder / "cache", output, batch_size=1))

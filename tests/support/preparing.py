@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 from einops import reduce, repeat
+
 from fantasytalking_core.training.data.cache import Index
-from fantasytalking_core.training.data.sample import Sample
 from fantasytalking_core.training.data.encoders import PARTS, Encoders
 from fantasytalking_core.training.data.prepare import PrepareSettings, prepare
+from fantasytalking_core.training.data.sample import Sample
 
 SETTINGS = PrepareSettings(frames=9, fps=23.0, width=32, height=48)
 CLIP_SECONDS = 9 / 23

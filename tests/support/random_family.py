@@ -42,8 +42,18 @@ def random_weights(module: torch.nn.Module, seed: int) -> dict[str, torch.Tensor
 def dit() -> dict[str, torch.Tensor]:
     """A Wan2.1 I2V diffusion model of 2 blocks, width 128, one head."""
     model = WanModel(
-        model_type="i2v", in_dim=36, dim=DIM, ffn_dim=64, freq_dim=256, text_dim=TEXT_DIM, out_dim=16, num_heads=1,
-        num_layers=LAYERS, device="cpu", dtype=torch.float32, operations=comfy.ops.disable_weight_init,
+        model_type="i2v",
+        in_dim=36,
+        dim=DIM,
+        ffn_dim=64,
+        freq_dim=256,
+        text_dim=TEXT_DIM,
+        out_dim=16,
+        num_heads=1,
+        num_layers=LAYERS,
+        device="cpu",
+        dtype=torch.float32,
+        operations=comfy.ops.disable_weight_init,
     )
     return {name: value.half() for name, value in random_weights(model, seed=1).items()}
 
@@ -51,7 +61,12 @@ def dit() -> dict[str, torch.Tensor]:
 def wan_vae() -> dict[str, torch.Tensor]:
     """A Wan2.1 VAE of width 2."""
     model = WanVAE(
-        dim=2, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[], temperal_downsample=[False, True, True],
+        dim=2,
+        z_dim=16,
+        dim_mult=[1, 2, 4, 4],
+        num_res_blocks=2,
+        attn_scales=[],
+        temperal_downsample=[False, True, True],
         dropout=0.0,
     )
     return random_weights(model, seed=2)
@@ -81,8 +96,13 @@ def save_wav2vec2(folder: Path) -> None:
     """A one-layer Wav2Vec2 with the hop and output width of facebook/wav2vec2-base-960h, as a transformers folder."""
     torch.manual_seed(4)
     config = Wav2Vec2Config(
-        hidden_size=AUDIO_DIM, num_hidden_layers=1, num_attention_heads=12, intermediate_size=64, conv_dim=(32,) * 7,
-        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=16,
+        hidden_size=AUDIO_DIM,
+        num_hidden_layers=1,
+        num_attention_heads=12,
+        intermediate_size=64,
+        conv_dim=(32,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=16,
     )
     Wav2Vec2Model(config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, sampling_rate=16000).save_pretrained(folder)

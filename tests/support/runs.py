@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from fantasytalking_core.speech.windows import latent_frames
 
+from fantasytalking_core.speech.windows import latent_frames
 from support.reference import SEED, Case, normalised
 
 
@@ -31,7 +31,9 @@ class Watch:
             options = args[3] if len(args) > 3 else kwargs["transformer_options"]
             window = options.get("context_window")
             anchor = getattr(window, "causal_anchor_index", None)
-            frames = None if window is None else ([anchor] if anchor is not None and anchor >= 0 else []) + list(window.index_list)
+            frames = (
+                None if window is None else ([anchor] if anchor is not None and anchor >= 0 else []) + list(window.index_list)
+            )
             self.calls.append(
                 {"sigma": float(t[0]), "passes": list(options["cond_or_uncond"]), "rows": x.shape[0], "frames": frames}
             )
@@ -71,9 +73,7 @@ def clip(frames: int, size: int = 4, batch: int = 1) -> tuple[list, list, dict]:
     for which in ("pos", "neg"):
         text = Case("case_a").text(which)[:, :48]
         clip_vision = Case("case_a").conditioning()[0][0][1]["clip_vision_output"]
-        conditioning.append(
-            [[text, {"concat_latent_image": image, "concat_mask": mask, "clip_vision_output": clip_vision}]]
-        )
+        conditioning.append([[text, {"concat_latent_image": image, "concat_mask": mask, "clip_vision_output": clip_vision}]])
     return *conditioning, {"samples": torch.zeros(batch, *shape[1:])}
 
 
@@ -90,11 +90,23 @@ def hear(run, positive, negative, speech):
 def sample(run, model, positive, negative, latent, **settings) -> torch.Tensor:
     """The one-box sampler with the release's settings, two steps, unless told otherwise."""
     inputs = {
-        "seed": SEED, "steps": 2, "text_cfg": 4.0, "audio_cfg": 5.0, "audio_start_percent": 0.0,
-        "audio_end_percent": 1.0, "sampler_name": "euler", "scheduler": "fantasytalking", "shift": 5.0, "denoise": 1.0,
+        "seed": SEED,
+        "steps": 2,
+        "text_cfg": 4.0,
+        "audio_cfg": 5.0,
+        "audio_start_percent": 0.0,
+        "audio_end_percent": 1.0,
+        "sampler_name": "euler",
+        "scheduler": "fantasytalking",
+        "shift": 5.0,
+        "denoise": 1.0,
     }
     out = run(
-        "FantasyTalkingSampler", model=model, positive=positive, negative=negative, latent_image=latent,
+        "FantasyTalkingSampler",
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
         **{**inputs, **settings},
     )
     return out[0]["samples"]
@@ -103,17 +115,29 @@ def sample(run, model, positive, negative, latent, **settings) -> torch.Tensor:
 def ksample(run, model, positive, negative, latent, cfg: float = 3.0, steps: int = 2) -> torch.Tensor:
     """The host's own KSampler."""
     return run(
-        "KSampler", model=model, seed=SEED, steps=steps, cfg=cfg, sampler_name="euler", scheduler="simple",
-        positive=positive, negative=negative, latent_image=latent, denoise=1.0,
+        "KSampler",
+        model=model,
+        seed=SEED,
+        steps=steps,
+        cfg=cfg,
+        sampler_name="euler",
+        scheduler="simple",
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        denoise=1.0,
     )[0]["samples"]
 
 
 def sample_with(run, guider, latent, steps: int) -> torch.Tensor:
     """SamplerCustomAdvanced with a guider, our schedule and the same noise as `sample`."""
     return run(
-        "SamplerCustomAdvanced", noise=run("RandomNoise", noise_seed=SEED)[0], guider=guider,
+        "SamplerCustomAdvanced",
+        noise=run("RandomNoise", noise_seed=SEED)[0],
+        guider=guider,
         sampler=run("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=run("FantasyTalkingScheduler", steps=steps, shift=5.0, denoise=1.0)[0], latent_image=latent,
+        sigmas=run("FantasyTalkingScheduler", steps=steps, shift=5.0, denoise=1.0)[0],
+        latent_image=latent,
     )[0]["samples"]
 
 
@@ -127,7 +151,11 @@ def velocity(run, guider, x: torch.Tensor, sigma: float, latent) -> torch.Tensor
             return x / sigma
 
     out = run(
-        "SamplerCustomAdvanced", noise=AsIs(), guider=guider, sampler=run("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=torch.tensor([sigma, 0.0]), latent_image=latent,
+        "SamplerCustomAdvanced",
+        noise=AsIs(),
+        guider=guider,
+        sampler=run("KSamplerSelect", sampler_name="euler")[0],
+        sigmas=torch.tensor([sigma, 0.0]),
+        latent_image=latent,
     )[0]
     return (x - normalised(out)) / sigma

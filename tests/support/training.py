@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
+
 from fantasytalking_core.adapter.identity import IdentitySizes
 from fantasytalking_core.adapter.motion import MotionRanges
 from fantasytalking_core.training.data import cache
 from fantasytalking_core.training.data.sample import Sample
 from fantasytalking_core.training.run.config import AudioSizes, Config, Drop, MotionSizes, Stage
-from safetensors.torch import save_file
 
 TEXT, AUDIO, FACE = 32, 12, 8
 FRAMES, FPS = 17, 23.0
@@ -29,8 +30,18 @@ def write_dit(path: Path, dim: int = 48, heads: int = 4, layers: int = 2, text: 
 
     with torch.device("meta"):
         model = WanModel(
-            model_type="i2v", in_dim=36, dim=dim, ffn_dim=2 * dim, freq_dim=256, text_dim=text, out_dim=16, num_heads=heads,
-            num_layers=layers, cross_attn_norm=True, operations=comfy.ops.disable_weight_init, dtype=torch.float32,
+            model_type="i2v",
+            in_dim=36,
+            dim=dim,
+            ffn_dim=2 * dim,
+            freq_dim=256,
+            text_dim=text,
+            out_dim=16,
+            num_heads=heads,
+            num_layers=layers,
+            cross_attn_norm=True,
+            operations=comfy.ops.disable_weight_init,
+            dtype=torch.float32,
         )
     generator, weights = torch.Generator().manual_seed(seed), {}
     for name, value in model.state_dict().items():
@@ -53,9 +64,14 @@ def sample(seed: int, size: int = 4, **changes) -> Sample:
     lips = torch.zeros(LATENT_FRAMES, size, size)
     lips[:, size // 2 :, size // 4 : -size // 4] = 1.0
     parts = {
-        "latents": random(16, LATENT_FRAMES, size, size), "image": image, "text": random(5, TEXT),
-        "clip": random(257, 1280), "speech": random(TOKENS, AUDIO), "lips": lips,
-        "motion": torch.tensor([0.0005, 0.01]), "face": torch.nn.functional.normalize(random(FACE), dim=0),
+        "latents": random(16, LATENT_FRAMES, size, size),
+        "image": image,
+        "text": random(5, TEXT),
+        "clip": random(257, 1280),
+        "speech": random(TOKENS, AUDIO),
+        "lips": lips,
+        "motion": torch.tensor([0.0005, 0.01]),
+        "face": torch.nn.functional.normalize(random(FACE), dim=0),
     }
     return Sample(**{**parts, **changes})
 
@@ -67,9 +83,7 @@ def write_cache(folder: Path, *samples: Sample, frames: int = FRAMES) -> Path:
         entries.append(cache.Entry(f"{number:06d}.safetensors", f"video{number}.mp4", 0.0, "a person speaks"))
         each.save(folder / entries[-1].file)
     size = samples[0].latents.shape[-1] * 8
-    index = cache.Index(
-        frames, FPS, size, size, {"vae": "tiny"}, MotionRanges((0.0, 0.001), (0.0, 0.02)), tuple(entries)
-    )
+    index = cache.Index(frames, FPS, size, size, {"vae": "tiny"}, MotionRanges((0.0, 0.001), (0.0, 0.02)), tuple(entries))
     index.save(folder)
     cache.save_null_text(folder, torch.randn(2, samples[0].text.shape[1], generator=torch.Generator().manual_seed(99)))
     return folder
@@ -78,8 +92,16 @@ def write_cache(folder: Path, *samples: Sample, frames: int = FRAMES) -> Path:
 def config(dit: Path, cache_folder: Path, output: Path, **changes) -> Config:
     """Three steps at clip level and three at frame level, in float32, without samples."""
     settings = {
-        "stages": (Stage("clip", 3), Stage("frame", 3)), "dtype": "fp32", "batch_size": 2, "warmup_steps": 2,
-        "learning_rate": 1e-2, "workers": 0, "checkpoint_every": 2, "sample_every": 0, "log_every": 1, **SIZES,
+        "stages": (Stage("clip", 3), Stage("frame", 3)),
+        "dtype": "fp32",
+        "batch_size": 2,
+        "warmup_steps": 2,
+        "learning_rate": 1e-2,
+        "workers": 0,
+        "checkpoint_every": 2,
+        "sample_every": 0,
+        "log_every": 1,
+        **SIZES,
     }
     return Config(str(dit), cache_folder, output, **{**settings, **changes})
 

@@ -66,8 +66,16 @@ def text_tokens(width: int, rows: int = 4) -> torch.Tensor:
 
 
 def make_videos(
-    folder: Path, count: int, seed: int = 0, size: int = 64, fps: float = 23.0, seconds: float = 2.0,
-    text_dim: int = 32, points: str = "landmarks", rate: int = 16000, side_files: bool = True,
+    folder: Path,
+    count: int,
+    seed: int = 0,
+    size: int = 64,
+    fps: float = 23.0,
+    seconds: float = 2.0,
+    text_dim: int = 32,
+    points: str = "landmarks",
+    rate: int = 16000,
+    side_files: bool = True,
 ) -> list[Video]:
     """Write `count` videos with sound and their side files; four of them show every identity in both amounts of motion.
 
@@ -195,14 +203,21 @@ def annotations(video: Video, size: int, brows: np.ndarray, text_dim: int, point
     where = landmarks(video, brows) if points == "landmarks" else lips(video)
     body = joints(video) * (size, size, 1)
     return {
-        points: torch.tensor(where * size, dtype=torch.float32), "joints": torch.tensor(body, dtype=torch.float32),
-        "face": face_vectors()[video.identity].clone(), "clip": clip_tokens(video.identity).clone(),
+        points: torch.tensor(where * size, dtype=torch.float32),
+        "joints": torch.tensor(body, dtype=torch.float32),
+        "face": face_vectors()[video.identity].clone(),
+        "clip": clip_tokens(video.identity).clone(),
         "text": text_tokens(text_dim),
     }
 
 
 def write(
-    path: Path, frames: np.ndarray, fps: float, sound: np.ndarray | None = None, rate: int = 16000, codec: str = "aac",
+    path: Path,
+    frames: np.ndarray,
+    fps: float,
+    sound: np.ndarray | None = None,
+    rate: int = 16000,
+    codec: str = "aac",
     sound_at: float = 0.0,
 ) -> None:
     """An almost lossless video of pictures `[N, H, W, 3]` uint8 and, unless it is None, sound `[samples]` or `[2, samples]`.

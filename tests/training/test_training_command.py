@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from fantasytalking_core.training.run import checkpoints
 from safetensors.torch import load_file
 
-from support import training
-from support import ROOT
+from fantasytalking_core.training.run import checkpoints
+from support import ROOT, training
 
 HOST = os.environ["FANTASYTALKING_HOST"]
 
@@ -25,7 +24,11 @@ def command(*arguments: str | Path, **environment: str) -> subprocess.Popen:
     """A command from the pack's folder."""
     variables = {key: value for key, value in os.environ.items() if not key.startswith("FANTASYTALKING")}
     return subprocess.Popen(
-        [sys.executable, "-m", "fantasytalking_core", *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "fantasytalking_core", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**variables, "COMFYUI_PATH": HOST, **environment},
     )
 
@@ -60,9 +63,13 @@ def test_a_run_that_is_killed_goes_on_to_the_weights_of_an_unbroken_one(folder, 
     out, error = again.communicate()
     assert again.returncode == 0, error
     assert f"going on from {folder / 'run' / 'checkpoints'}" in error
-    unbroken = training.config(folder / "dit.safetensors", folder / "cache", tmp_path / "run", stages=stages, checkpoint_every=1000)
+    unbroken = training.config(
+        folder / "dit.safetensors", folder / "cache", tmp_path / "run", stages=stages, checkpoint_every=1000
+    )
     training.train(unbroken)
-    ours, theirs = (load_file(f / "checkpoints" / "step_00000022" / "adapter.safetensors") for f in (folder / "run", tmp_path / "run"))
+    ours, theirs = (
+        load_file(f / "checkpoints" / "step_00000022" / "adapter.safetensors") for f in (folder / "run", tmp_path / "run")
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert out.strip() == str(folder / "run" / "checkpoints" / "step_00000022")
 
@@ -113,8 +120,18 @@ def test_dev_py_hands_its_arguments_to_the_trainer():
 def test_started_by_dev_py_the_trainer_finds_the_host_and_itself(folder):
     """What dev.py starts, without its preparation."""
     done = subprocess.run(
-        [sys.executable, ROOT / "dev.py", "launch-in-environment", HOST, "-m", "fantasytalking_core",
-         "run", folder / "absent.yaml"],
-        capture_output=True, text=True, env={key: value for key, value in os.environ.items() if key != "COMFYUI_PATH"},
+        [
+            sys.executable,
+            ROOT / "dev.py",
+            "launch-in-environment",
+            HOST,
+            "-m",
+            "fantasytalking_core",
+            "run",
+            folder / "absent.yaml",
+        ],
+        capture_output=True,
+        text=True,
+        env={key: value for key, value in os.environ.items() if key != "COMFYUI_PATH"},
     )
     assert done.returncode == 1 and "There is no file" in done.stderr and "Traceback" not in done.stderr

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fantasytalking_core.adapter.file import read_adapter
-from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.training.run import checkpoints
-from fantasytalking_core.commands import export as command
-from fantasytalking_core.training.export import export
 from safetensors.torch import load_file
 
+from fantasytalking_core.adapter.file import read_adapter
+from fantasytalking_core.commands import export as command
+from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.training.export import export
+from fantasytalking_core.training.run import checkpoints
 from support import runs, training
 from support.training import LATENT_FRAMES
 
@@ -46,7 +46,12 @@ def test_the_file_says_what_it_was_trained_on(exported):
     assert metadata["steps"] == "3" and metadata["trained_on"] == "dit.safetensors" and metadata["identity_heads"] == "2"
     assert json.loads(metadata["motion_ranges"]) == {"expression": [0.0, 0.001], "body": [0.0, 0.02]}
     assert json.loads(metadata["data"]) == {
-        "samples": 3, "frames": 17, "fps": 23.0, "width": 32, "height": 32, "encoders": {"vae": "tiny"},
+        "samples": 3,
+        "frames": 17,
+        "fps": 23.0,
+        "width": 32,
+        "height": 32,
+        "encoders": {"vae": "tiny"},
     }
 
 
@@ -71,8 +76,14 @@ def test_weights_can_be_stored_in_half_the_size(run_folder, tmp_path):
 
 def test_the_exported_file_starts_another_run(run_folder, exported):
     settings = training.config(
-        run_folder.parent / "dit.safetensors", run_folder.parent / "cache", exported / "again", init=exported / "a.safetensors",
-        learning_rate=1e-12, warmup_steps=0, weight_decay=0.0, stages=(training.Stage("frame", 1),),
+        run_folder.parent / "dit.safetensors",
+        run_folder.parent / "cache",
+        exported / "again",
+        init=exported / "a.safetensors",
+        learning_rate=1e-12,
+        warmup_steps=0,
+        weight_decay=0.0,
+        stages=(training.Stage("frame", 1),),
     )
     training.train(settings)
     ours, theirs = (
@@ -81,18 +92,29 @@ def test_the_exported_file_starts_another_run(run_folder, exported):
     assert all(torch.allclose(ours[key], theirs[key], atol=1e-7) for key in theirs)
     with pytest.raises(FantasyTalkingError, match="holds identity, which parts leaves out: add it to parts"):
         training.train(replace(settings, parts=("audio", "motion"), output=exported / "third"))
-    with pytest.raises(FantasyTalkingError, match="is an adapter for a DiT of 2 blocks of width 48, the model has 1 of width 96"):
+    with pytest.raises(
+        FantasyTalkingError, match="is an adapter for a DiT of 2 blocks of width 48, the model has 1 of width 96"
+    ):
         training.write_dit(exported / "other.safetensors", dim=96, layers=1)
         training.train(replace(settings, model=str(exported / "other.safetensors"), output=exported / "fourth"))
 
 
 def test_the_published_audio_weights_start_a_run_with_new_identity_and_motion(run_folder, exported):
     settings = training.config(
-        run_folder.parent / "dit.safetensors", run_folder.parent / "cache", exported / "again", init=exported / "p.safetensors",
-        learning_rate=1e-12, warmup_steps=0, weight_decay=0.0, stages=(training.Stage("frame", 1),),
+        run_folder.parent / "dit.safetensors",
+        run_folder.parent / "cache",
+        exported / "again",
+        init=exported / "p.safetensors",
+        learning_rate=1e-12,
+        warmup_steps=0,
+        weight_decay=0.0,
+        stages=(training.Stage("frame", 1),),
     )
     training.train(settings)
-    found, public = read_adapter(checkpoints.all_of(settings.output)[-1] / "adapter.safetensors"), read_adapter(exported / "p.safetensors")
+    found, public = (
+        read_adapter(checkpoints.all_of(settings.output)[-1] / "adapter.safetensors"),
+        read_adapter(exported / "p.safetensors"),
+    )
     assert found.parts == ("audio", "identity", "motion")
     assert all(torch.allclose(found.weights[key], value, atol=1e-7) for key, value in public.weights.items())
 
@@ -108,7 +130,11 @@ def test_the_exported_file_samples_through_the_nodes(run, host, models, run_fold
 
     clip = comfy.clip_vision.Output()
     clip["penultimate_hidden_states"] = sample.clip[None]
-    about = {"concat_latent_image": sample.image[None], "concat_mask": torch.ones(1, 1, LATENT_FRAMES, 4, 4), "clip_vision_output": clip}
+    about = {
+        "concat_latent_image": sample.image[None],
+        "concat_mask": torch.ones(1, 1, LATENT_FRAMES, 4, 4),
+        "clip_vision_output": clip,
+    }
     speech = host.core("speech.speech").Speech(sample.speech, training.FRAMES, training.FPS)
     text = [[sample.text[None], about]]
     latent = {"samples": torch.zeros_like(sample.latents)[None]}

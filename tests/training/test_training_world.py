@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 from einops import einsum, reduce
+
 from fantasytalking_core.training import export
+from fantasytalking_core.training.data.encoders import Encoders
+from fantasytalking_core.training.data.prepare import PrepareSettings, prepare
 from fantasytalking_core.training.data.sample import Sample
 from fantasytalking_core.training.run.config import Stage
 from fantasytalking_core.training.run.dataset import Dataset, collate
-from fantasytalking_core.training.data.encoders import Encoders
-from fantasytalking_core.training.data.prepare import PrepareSettings, prepare
-
 from support import runs, training, world
 from support.reference import normalised
 
@@ -64,8 +64,16 @@ def trained(host, tmp_path_factory) -> Trained:
             replace(sample, clip=sample.clip[:16]).save(folder / name / entry.file)
     training.write_dit(folder / "dit.safetensors", dim=96, layers=1)
     settings = training.config(
-        folder / "dit.safetensors", folder / "seen", folder / "run", stages=STAGES, batch_size=8, learning_rate=0.01,
-        warmup_steps=20, checkpoint_every=1000, log_every=1000, gradient_checkpointing=False,
+        folder / "dit.safetensors",
+        folder / "seen",
+        folder / "run",
+        stages=STAGES,
+        batch_size=8,
+        learning_rate=0.01,
+        warmup_steps=20,
+        checkpoint_every=1000,
+        log_every=1000,
+        gradient_checkpointing=False,
     )
     trainer, losses, threads = trainer_of(settings), [], torch.get_num_threads()
     torch.set_num_threads(1)  # more are no faster with tensors as small as these
@@ -118,7 +126,8 @@ def test_the_exported_file_speaks_through_the_nodes(trained, host, run, models):
     clip, mask = comfy.clip_vision.Output(), torch.ones(1, 1, *sample.latents.shape[1:])
     clip["penultimate_hidden_states"], mask[:, :, 0] = sample.clip[None].float(), 0
     about = {
-        "concat_latent_image": comfy.latent_formats.Wan21().process_out(sample.image[None].float()), "concat_mask": mask,
+        "concat_latent_image": comfy.latent_formats.Wan21().process_out(sample.image[None].float()),
+        "concat_mask": mask,
         "clip_vision_output": clip,
     }
     text = [[torch.nn.functional.pad(sample.text.float(), (0, 0, 0, 512 - len(sample.text)))[None], about]]

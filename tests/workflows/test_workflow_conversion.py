@@ -1,4 +1,5 @@
 """A saved workflow file in the form that the server runs."""
+
 import pytest
 from workflow import WorkflowError, to_api
 
@@ -6,28 +7,60 @@ from workflow import WorkflowError, to_api
 OBJECT_INFO = {
     "Load": {"input": {"required": {"name": [["a.png", "b.png"], {"image_upload": True}]}}, "display_name": "Load it"},
     "Sample": {
-        "input": {"required": {"image": ["IMAGE"], "seed": ["INT", {"control_after_generate": True}],
-                               "steps": ["INT", {"default": 20}], "kind": ["COMBO", {"options": ["euler", "heun"]}]},
-                  "optional": {"mask": ["MASK"], "note": ["STRING", {}]}},
-        "input_order": {"required": ["image", "seed", "steps", "kind"], "optional": ["mask", "note"]}},
+        "input": {
+            "required": {
+                "image": ["IMAGE"],
+                "seed": ["INT", {"control_after_generate": True}],
+                "steps": ["INT", {"default": 20}],
+                "kind": ["COMBO", {"options": ["euler", "heun"]}],
+            },
+            "optional": {"mask": ["MASK"], "note": ["STRING", {}]},
+        },
+        "input_order": {"required": ["image", "seed", "steps", "kind"], "optional": ["mask", "note"]},
+    },
     "Noise": {"input": {"required": {"noise_seed": ["INT", {}], "amount": ["FLOAT", {}]}}},
     "Blur": {"input": {"required": {"mask": ["MASK"], "image": ["IMAGE"], "radius": ["FLOAT", {}]}}},
     "Forced": {"input": {"required": {"fps": ["FLOAT", {"forceInput": True}], "name": ["STRING", {}]}}},
-    "Save": {"input": {"required": {
-        "image": ["IMAGE"],
-        "codec": ["COMFY_DYNAMICCOMBO_V3", {"options": [
-            {"key": "auto", "inputs": {}},
-            {"key": "h264", "inputs": {"required": {"encoding": ["COMFY_DYNAMICCOMBO_V3", {"options": [
-                {"key": "re-encode", "inputs": {"required": {"crf": ["FLOAT", {}]}}}]}]}}}]}],
-        "prefix": ["STRING", {}]}}},
+    "Save": {
+        "input": {
+            "required": {
+                "image": ["IMAGE"],
+                "codec": [
+                    "COMFY_DYNAMICCOMBO_V3",
+                    {
+                        "options": [
+                            {"key": "auto", "inputs": {}},
+                            {
+                                "key": "h264",
+                                "inputs": {
+                                    "required": {
+                                        "encoding": [
+                                            "COMFY_DYNAMICCOMBO_V3",
+                                            {"options": [{"key": "re-encode", "inputs": {"required": {"crf": ["FLOAT", {}]}}}]},
+                                        ]
+                                    }
+                                },
+                            },
+                        ]
+                    },
+                ],
+                "prefix": ["STRING", {}],
+            }
+        }
+    },
 }
 
 
 def node(number: int, kind: str, values=(), inputs=(), outputs=("IMAGE",), mode: int = 0) -> dict:
     """A saved node; `inputs` are (name, type, link)."""
-    return {"id": number, "type": kind, "mode": mode, "widgets_values": list(values) or None,
-            "inputs": [{"name": name, "type": type, "link": link} for name, type, link in inputs],
-            "outputs": [{"name": type, "type": type} for type in outputs]}
+    return {
+        "id": number,
+        "type": kind,
+        "mode": mode,
+        "widgets_values": list(values) or None,
+        "inputs": [{"name": name, "type": type, "link": link} for name, type, link in inputs],
+        "outputs": [{"name": type, "type": type} for type in outputs],
+    }
 
 
 def convert(*nodes: dict, links=()) -> dict:
@@ -65,8 +98,12 @@ def test_an_input_without_a_widget_takes_no_value():
 
 def test_a_dynamic_combo_brings_the_values_of_its_choice():
     prompt = convert(node(2, "Save", ["h264", "re-encode", 19.0, "film"]))
-    assert prompt["2"]["inputs"] == {"codec": "h264", "codec.encoding": "re-encode", "codec.encoding.crf": 19.0,
-                                     "prefix": "film"}
+    assert prompt["2"]["inputs"] == {
+        "codec": "h264",
+        "codec.encoding": "re-encode",
+        "codec.encoding.crf": 19.0,
+        "prefix": "film",
+    }
 
 
 def test_a_dynamic_combo_brings_nothing_of_what_was_not_chosen():
@@ -99,9 +136,13 @@ def test_notes_are_left_out():
 
 
 def test_reroutes_are_left_out_and_looked_through():
-    prompt = convert(LOAD, node(2, "Reroute", (), [("", "*", 7)]), node(3, "Reroute", (), [("", "*", 8)]),
-                     node(4, "Blur", [1.0], [("image", "IMAGE", 9)]),
-                     links=[image_link(7, 1, 2), image_link(8, 2, 3), image_link(9, 3, 4)])
+    prompt = convert(
+        LOAD,
+        node(2, "Reroute", (), [("", "*", 7)]),
+        node(3, "Reroute", (), [("", "*", 8)]),
+        node(4, "Blur", [1.0], [("image", "IMAGE", 9)]),
+        links=[image_link(7, 1, 2), image_link(8, 2, 3), image_link(9, 3, 4)],
+    )
     assert prompt.keys() == {"1", "4"}
     assert prompt["4"]["inputs"]["image"] == ["1", 0]
 
@@ -115,16 +156,22 @@ def test_a_muted_node_is_left_out_and_so_are_the_links_from_it():
 
 def test_a_bypassed_node_passes_on_its_input_of_the_same_type():
     bypassed = node(2, "Blur", [1.0], [("mask", "MASK", None), ("image", "IMAGE", 8)], mode=4)
-    prompt = convert(LOAD, bypassed, node(3, "Blur", [2.0], [("image", "IMAGE", 9)]),
-                     links=[image_link(8, 1, 2), image_link(9, 2, 3)])
+    prompt = convert(
+        LOAD, bypassed, node(3, "Blur", [2.0], [("image", "IMAGE", 9)]), links=[image_link(8, 1, 2), image_link(9, 2, 3)]
+    )
     assert prompt.keys() == {"1", "3"}
     assert prompt["3"]["inputs"]["image"] == ["1", 0]
 
 
 def test_a_bypassed_node_prefers_the_input_in_the_outputs_place():
     bypassed = node(3, "Blur", [1.0], [("first", "IMAGE", 6), ("second", "IMAGE", 7)], ("IMAGE", "IMAGE"), mode=4)
-    prompt = convert(LOAD, node(2, "Load", ["a.png"]), bypassed, node(4, "Blur", [2.0], [("image", "IMAGE", 9)]),
-                     links=[image_link(6, 1, 3), image_link(7, 2, 3), image_link(9, 3, 4, slot=1)])
+    prompt = convert(
+        LOAD,
+        node(2, "Load", ["a.png"]),
+        bypassed,
+        node(4, "Blur", [2.0], [("image", "IMAGE", 9)]),
+        links=[image_link(6, 1, 3), image_link(7, 2, 3), image_link(9, 3, 4, slot=1)],
+    )
     assert prompt["4"]["inputs"]["image"] == ["2", 0]
 
 

@@ -14,6 +14,7 @@ from run import DemoError, describe, run_prompt, saved_video
 from safetensors.torch import load_file, save_file
 from settings import in_demo_size, template_in_demo_size
 from workflow import NOTES, to_api
+
 from support import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,21 +22,37 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 TITLE_HEIGHT = 30
 
 FILES = {  # inputs that name files, which need not be on this machine
-    ("LoadImage", "image"), ("LoadAudio", "audio"), ("FantasyTalkingDiTLoader", "dit_name"),
-    ("FantasyTalkingDiTLoader", "adapter_name"), ("FantasyTalkingAdapterLoader", "adapter_name"),
-    ("FantasyTalkingWav2VecLoader", "model_name"), ("UNETLoader", "unet_name"), ("CLIPLoader", "clip_name"),
-    ("CLIPVisionLoader", "clip_name"), ("VAELoader", "vae_name"), ("LoadVideo", "file"),
-    ("LoadMediaPipeFaceLandmarker", "model_name"), ("LoraLoaderModelOnly", "lora_name"),
-    ("UpscaleModelLoader", "model_name"), ("FrameInterpolationModelLoader", "model_name"),
+    ("LoadImage", "image"),
+    ("LoadAudio", "audio"),
+    ("FantasyTalkingDiTLoader", "dit_name"),
+    ("FantasyTalkingDiTLoader", "adapter_name"),
+    ("FantasyTalkingAdapterLoader", "adapter_name"),
+    ("FantasyTalkingWav2VecLoader", "model_name"),
+    ("UNETLoader", "unet_name"),
+    ("CLIPLoader", "clip_name"),
+    ("CLIPVisionLoader", "clip_name"),
+    ("VAELoader", "vae_name"),
+    ("LoadVideo", "file"),
+    ("LoadMediaPipeFaceLandmarker", "model_name"),
+    ("LoraLoaderModelOnly", "lora_name"),
+    ("UpscaleModelLoader", "model_name"),
+    ("FrameInterpolationModelLoader", "model_name"),
 }
 MODELS = FILES - {("LoadImage", "image"), ("LoadAudio", "audio"), ("LoadVideo", "file")}
 OWN = {"fantasytalking_trained.safetensors"}  # stands for a file of the user's own training: nobody publishes it
 
 NEWER = {"FrameInterpolationModelLoader", "FrameInterpolate"}  # older versions of the host have no such nodes
-SIZES = {"fantasytalking_upscale": "512x512, 161 frames at 46 per second, 3.5",  # twice the size, a frame between any two
-         "fantasytalking_long": "256x256, 89 frames at 23 per second, 3.9"}  # all of the recording's 3.77 s
-ROOM = {"FantasyTalkingDiTLoader": 156, "FantasyTalkingAdapterLoader": 108, "FantasyTalkingEncodeSpeech": 216,
-        "FantasyTalkingCropFace": 334, "FantasyTalkingPreviewSpeech": 300}  # heights that nodes grow to in a run
+SIZES = {
+    "fantasytalking_upscale": "512x512, 161 frames at 46 per second, 3.5",  # twice the size, a frame between any two
+    "fantasytalking_long": "256x256, 89 frames at 23 per second, 3.9",
+}  # all of the recording's 3.77 s
+ROOM = {
+    "FantasyTalkingDiTLoader": 156,
+    "FantasyTalkingAdapterLoader": 108,
+    "FantasyTalkingEncodeSpeech": 216,
+    "FantasyTalkingCropFace": 334,
+    "FantasyTalkingPreviewSpeech": 300,
+}  # heights that nodes grow to in a run
 
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
@@ -81,8 +98,12 @@ def notes(workflow) -> str:
 
 
 def model_files(prompt: dict) -> set[str]:
-    return {node["inputs"][name] for node in prompt.values() for kind, name in MODELS
-            if node["class_type"] == kind and name in node["inputs"]}
+    return {
+        node["inputs"][name]
+        for node in prompt.values()
+        for kind, name in MODELS
+        if node["class_type"] == kind and name in node["inputs"]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +159,11 @@ def test_the_host_accepts_everything_but_files_that_are_not_here(prompt, whole_p
     for graph in (prompt, whole_prompt):
         valid, error, _, node_errors = asyncio.run(execution.validate_prompt("test", graph, None))
         assert valid or error["type"] == "prompt_outputs_failed_validation"
-        refused = {(node["class_type"], reason["extra_info"].get("input_name")): reason["details"]
-                   for node in node_errors.values() for reason in node["errors"]}
+        refused = {
+            (node["class_type"], reason["extra_info"].get("input_name")): reason["details"]
+            for node in node_errors.values()
+            for reason in node["errors"]
+        }
         assert {name: why for name, why in refused.items() if name not in FILES} == {}
 
 
@@ -193,12 +217,16 @@ def test_nodes_have_room_for_what_they_show_after_a_run(workflow):
 def test_every_node_but_the_notes_is_in_one_group(workflow):
     for node in (node for node in workflow["nodes"] if node["type"] not in NOTES):
         x, y, width, height = (*node["pos"], *node["size"])
-        groups = [title for title, (left, top, w, h) in ((g["title"], g["bounding"]) for g in workflow["groups"])
-                  if left <= x and x + width <= left + w and top <= y - TITLE_HEIGHT and y + height <= top + h]
+        groups = [
+            title
+            for title, (left, top, w, h) in ((g["title"], g["bounding"]) for g in workflow["groups"])
+            if left <= x and x + width <= left + w and top <= y - TITLE_HEIGHT and y + height <= top + h
+        ]
         assert len(groups) == 1, f"{node['type']} is in {groups}"
 
 
 # -------------------------------------------------------------------------------- the face that is kept, and the motion
+
 
 def template(host, name: str) -> dict:
     return as_prompt(host, json.loads((ROOT / f"workflows/fantasytalking_{name}.json").read_text(encoding="utf-8")))
@@ -229,18 +257,26 @@ def latents(server, prompt: dict, **changes: dict) -> torch.Tensor:
         node_of(prompt, kind).update(inputs)
     for node in prompt.values():
         node["inputs"] = {name: value for name, value in node["inputs"].items() if value is not None}
-    prompt["save"] = {"class_type": "SaveLatent", "inputs": {"samples": [sampler, 0], "filename_prefix": "short"},
-                      "_meta": {"title": "Save"}}
+    prompt["save"] = {
+        "class_type": "SaveLatent",
+        "inputs": {"samples": [sampler, 0], "filename_prefix": "short"},
+        "_meta": {"title": "Save"},
+    }
     (file,) = asyncio.run(run_prompt(server.address, prompt))["save"]["latents"]
     return load_file(base_directory() / "output" / file["subfolder"] / file["filename"])["latent_tensor"]
 
 
 def test_the_face_is_cut_from_the_portrait_as_it_was_loaded(identity_prompt):
     crop, encoder = "FantasyTalkingCropFace", "FantasyTalkingEncodeFaceCLIP"
-    sources = [node_of(identity_prompt, kind)[name] for kind, name in
-               (("FantasyTalkingConditioning", "identity"), (encoder, "face"), (crop, "image"))]
+    sources = [
+        node_of(identity_prompt, kind)[name]
+        for kind, name in (("FantasyTalkingConditioning", "identity"), (encoder, "face"), (crop, "image"))
+    ]
     assert [(identity_prompt[node]["class_type"], slot) for node, slot in sources] == [
-        (encoder, 0), (crop, 0), ("LoadImage", 0)]
+        (encoder, 0),
+        (crop, 0),
+        ("LoadImage", 0),
+    ]
     assert node_of(identity_prompt, encoder)["clip_vision"] == node_of(identity_prompt, "CLIPVisionEncode")["clip_vision"]
 
 
@@ -270,10 +306,12 @@ def test_an_adapter_without_motion_is_refused_before_sampling(server, motion_pro
 
 def test_what_a_clip_needs_is_muted(motion_prompt):
     assert {"LoadVideo", "LoadMediaPipeFaceLandmarker", "FantasyTalkingMotionFromVideo"}.isdisjoint(
-        node["class_type"] for node in motion_prompt.values())
+        node["class_type"] for node in motion_prompt.values()
+    )
 
 
 # ------------------------------------------------------------------------------- minutes of speech, and a few steps
+
 
 def test_long_speech_is_sampled_in_windows_for_as_long_as_it_lasts(server, host):
     prompt = template(host, "long")
@@ -302,13 +340,17 @@ def test_the_distilled_lora_reaches_the_model(server, host):
 
 # ------------------------------------------------------------------------------------------------------- the README
 
+
 def section(title: str) -> str:
     return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)[1]
 
 
 def test_the_readme_has_every_node_of_the_pack_and_no_other(host):
-    ours = {id: info(node)["display_name"] for id, node in host.nodes.items()
-            if getattr(node, "RELATIVE_PYTHON_MODULE", None) == "custom_nodes.FantasyTalking"}
+    ours = {
+        id: info(node)["display_name"]
+        for id, node in host.nodes.items()
+        if getattr(node, "RELATIVE_PYTHON_MODULE", None) == "custom_nodes.FantasyTalking"
+    }
     rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|", section("Nodes"), re.MULTILINE)
     assert {id: name for name, id in rows} == ours
 

@@ -10,16 +10,34 @@ MOUTH_INSIDE: Colour = (100, 0, 45)
 """The inside of an open mouth. Nothing else is of this colour, so that a picture says how far a mouth is open."""
 SKINS = ((255, 224, 196), (240, 200, 165), (222, 172, 130), (190, 135, 95), (145, 98, 66), (105, 72, 52))
 HAIRS = {
-    "black": (38, 34, 40), "brown": (98, 62, 34), "blond": (232, 200, 110), "red": (196, 84, 30), "grey": (160, 160, 165),
-    "white": (236, 236, 232), "blue": (60, 90, 190), "green": (50, 140, 80),
+    "black": (38, 34, 40),
+    "brown": (98, 62, 34),
+    "blond": (232, 200, 110),
+    "red": (196, 84, 30),
+    "grey": (160, 160, 165),
+    "white": (236, 236, 232),
+    "blue": (60, 90, 190),
+    "green": (50, 140, 80),
 }
 CLOTHES = {
-    "red": (200, 50, 50), "blue": (50, 90, 180), "green": (60, 140, 70), "yellow": (225, 190, 60), "white": (235, 235, 235),
-    "grey": (110, 115, 125), "purple": (130, 70, 160), "orange": (230, 130, 40),
+    "red": (200, 50, 50),
+    "blue": (50, 90, 180),
+    "green": (60, 140, 70),
+    "yellow": (225, 190, 60),
+    "white": (235, 235, 235),
+    "grey": (110, 115, 125),
+    "purple": (130, 70, 160),
+    "orange": (230, 130, 40),
 }
 WALLS = {
-    "blue": (150, 195, 235), "green": (165, 215, 165), "pink": (240, 190, 205), "grey": (190, 192, 198),
-    "yellow": (240, 225, 160), "violet": (195, 180, 230), "brown": (180, 150, 120), "white": (238, 238, 240),
+    "blue": (150, 195, 235),
+    "green": (165, 215, 165),
+    "pink": (240, 190, 205),
+    "grey": (190, 192, 198),
+    "yellow": (240, 225, 160),
+    "violet": (195, 180, 230),
+    "brown": (180, 150, 120),
+    "white": (238, 238, 240),
 }
 EYES = ((70, 50, 35), (60, 100, 160), (60, 120, 70), (110, 110, 115), (150, 100, 40))
 STYLES = ("short", "long", "bob", "parted", "bald")
@@ -86,9 +104,24 @@ class Look:
         )
         about = "bald" if style == "bald" else f"with {style} {hair_name} hair"
         return cls(
-            width=between(0.24, 0.3), height=between(0.305, 0.355), jaw=between(0.05, 0.4), skin=skin, hair=hair, style=style,
-            fringe=between(0.25, 0.5), eyes=varied(EYES[random.integers(len(EYES))], 8), eye_gap=between(0.38, 0.48),
-            eye_size=between(0.15, 0.21), brow=between(0.05, 0.1), nose=between(0.1, 0.2), mouth=between(0.36, 0.46),
-            lips=lips, clothes=clothes, shoulders=between(0.36, 0.46), glasses=bool(random.random() < 0.2), wall=wall,
-            shapes=shapes, caption=f"A person {about} in {clothes_name} clothes speaks in front of a {wall_name} wall.",
+            width=between(0.24, 0.3),
+            height=between(0.305, 0.355),
+            jaw=between(0.05, 0.4),
+            skin=skin,
+            hair=hair,
+            style=style,
+            fringe=between(0.25, 0.5),
+            eyes=varied(EYES[random.integers(len(EYES))], 8),
+            eye_gap=between(0.38, 0.48),
+            eye_size=between(0.15, 0.21),
+            brow=between(0.05, 0.1),
+            nose=between(0.1, 0.2),
+            mouth=between(0.36, 0.46),
+            lips=lips,
+            clothes=clothes,
+            shoulders=between(0.36, 0.46),
+            glasses=bool(random.random() < 0.2),
+            wall=wall,
+            shapes=shapes,
+            caption=f"A person {about} in {clothes_name} clothes speaks in front of a {wall_name} wall.",
         )

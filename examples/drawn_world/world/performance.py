@@ -75,10 +75,14 @@ def perform(sound: np.ndarray, frames: int, fps: float, expression: float, body:
     body_x, body_y, wall = 0.045 * moved * sway(), 0.012 * moved * sway(), 0.05 * moved * sway(0.6)
     return [
         Pose(
-            mouth_open=float(face * opening[i]), mouth_wide=float(face * wide[i]),
-            blink=float(blinks[i]), brows=float(brows[i]),
-            head=(float(head_x[i] + 0.5 * body_x[i]), float(head_y[i] + body_y[i])), tilt=float(tilt[i]),
-            body=(float(body_x[i]), float(body_y[i])), wall=float(wall[i]),
+            mouth_open=float(face * opening[i]),
+            mouth_wide=float(face * wide[i]),
+            blink=float(blinks[i]),
+            brows=float(brows[i]),
+            head=(float(head_x[i] + 0.5 * body_x[i]), float(head_y[i] + body_y[i])),
+            tilt=float(tilt[i]),
+            body=(float(body_x[i]), float(body_y[i])),
+            wall=float(wall[i]),
         )
         for i in range(frames)
     ]

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image, ImageDraw
+
 from fantasytalking_core.face.landmarks import POINTS
 from fantasytalking_core.motion.measure import JOINTS
 from fantasytalking_core.training.data.lip_mask import OUTER_LIPS
-from PIL import Image, ImageDraw
 
 from .. import SIZE
 from .look import MOUTH_INSIDE, Colour, Look

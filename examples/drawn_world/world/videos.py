@@ -10,8 +10,9 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from fantasytalking_core.files import complete
 from safetensors.torch import load_file, save_file
+
+from fantasytalking_core.files import complete
 
 from .. import FPS, SIZE
 from .look import Look

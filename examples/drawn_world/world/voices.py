@@ -9,6 +9,7 @@ from typing import Literal
 import librosa
 import numpy as np
 import soundfile
+
 from fantasytalking_core.errors import FantasyTalkingError
 
 RATE = 16000
@@ -16,31 +17,59 @@ Split = Literal["train", "test"]
 
 SENTENCES: dict[Split, tuple[str, ...]] = {
     "train": (
-        "Good morning, how are you today?", "The old boat lies by the river.", "We are going home before it gets dark.",
-        "Please bring me a cup of tea.", "A small dog runs over the green field.", "She sells fresh bread on Monday.",
-        "My father has painted the door blue.", "I would like to see the sea again.", "Who has eaten all the apples?",
-        "The train to the city leaves at nine.", "You should never walk alone at night.",
+        "Good morning, how are you today?",
+        "The old boat lies by the river.",
+        "We are going home before it gets dark.",
+        "Please bring me a cup of tea.",
+        "A small dog runs over the green field.",
+        "She sells fresh bread on Monday.",
+        "My father has painted the door blue.",
+        "I would like to see the sea again.",
+        "Who has eaten all the apples?",
+        "The train to the city leaves at nine.",
+        "You should never walk alone at night.",
         "Open the window, it is warm in here.",
-        "They laughed about the story for hours.", "Is there any room for one more?", "He plays the piano every evening.",
-        "Far away a bell is ringing.", "Put the book back on the shelf.", "What a beautiful flower that is!",
-        "The children are asleep already.", "Our garden is full of birds.", "Could you tell me the way to the market?",
-        "It rained from morning until noon.", "Nobody knew where the key was.", "Look at the moon above the mountain.",
-        "I am learning to speak a new language.", "The soup is hot, so be careful.", "Two and two are always four.",
-        "Where did you put my yellow coat?", "The wind blows over the hills.", "Come in and sit down for a while.",
-        "Everyone was happy about the news.", "Those shoes are too small for me.", "A voice called me from below.",
-        "Let us meet again next summer.", "The cat sleeps on the warm stone.", "I have no time to lose now.",
+        "They laughed about the story for hours.",
+        "Is there any room for one more?",
+        "He plays the piano every evening.",
+        "Far away a bell is ringing.",
+        "Put the book back on the shelf.",
+        "What a beautiful flower that is!",
+        "The children are asleep already.",
+        "Our garden is full of birds.",
+        "Could you tell me the way to the market?",
+        "It rained from morning until noon.",
+        "Nobody knew where the key was.",
+        "Look at the moon above the mountain.",
+        "I am learning to speak a new language.",
+        "The soup is hot, so be careful.",
+        "Two and two are always four.",
+        "Where did you put my yellow coat?",
+        "The wind blows over the hills.",
+        "Come in and sit down for a while.",
+        "Everyone was happy about the news.",
+        "Those shoes are too small for me.",
+        "A voice called me from below.",
+        "Let us meet again next summer.",
+        "The cat sleeps on the warm stone.",
+        "I have no time to lose now.",
     ),
     "test": (
-        "This face was never seen before, and this voice was never heard.", "Hello, I am a very small model, but I can talk.",
-        "Seven white ships were sailing out of the harbour.", "Do you really believe what the newspaper says?",
-        "Water, fire, earth and air are older than we are.", "My sister found a silver ring under the tree.",
-        "Tomorrow I will show you how the engine works.", "Only a fool would pay so much for a chair.",
+        "This face was never seen before, and this voice was never heard.",
+        "Hello, I am a very small model, but I can talk.",
+        "Seven white ships were sailing out of the harbour.",
+        "Do you really believe what the newspaper says?",
+        "Water, fire, earth and air are older than we are.",
+        "My sister found a silver ring under the tree.",
+        "Tomorrow I will show you how the engine works.",
+        "Only a fool would pay so much for a chair.",
     ),
 }
 """The sentences of one split have no more than everyday words in common with those of the other."""
 VOICES: dict[Split, tuple[str, ...]] = {
     "train": tuple(
-        f"{accent}+{variant}" for accent in ("en-us", "en-gb", "en-gb-x-rp", "en-029")
+        f"{accent}+{variant}"
+        for accent in ("en-us", "en-gb", "en-gb-x-rp", "en-029")
         for variant in ("m1", "m2", "m3", "m5", "m7", "f1", "f2", "f3")
     ),
     "test": tuple(

@@ -157,7 +157,13 @@ class Cache:
     def _index(self) -> Index:
         shape = self.shape
         return Index(
-            shape.frames, shape.fps, shape.width, shape.height, dict(self.models), self.ranges, tuple(self.entries()),
+            shape.frames,
+            shape.fps,
+            shape.width,
+            shape.height,
+            dict(self.models),
+            self.ranges,
+            tuple(self.entries()),
             dict(sorted(self.left_out.items())),
         )
 

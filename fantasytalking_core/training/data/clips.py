@@ -104,8 +104,11 @@ def read_clips(path: Path, shape: Shape, ending: Ending | None = None) -> Iterat
                 if number == 0:
                     sound.zero = taken[0].time
                 yield Clip(
-                    start, torch.from_numpy(np.stack([each.picture for each in taken])).float().div_(255),
-                    torch.tensor([each.number for each in taken]), taken[0].placement, sound.speech(start, shape),
+                    start,
+                    torch.from_numpy(np.stack([each.picture for each in taken])).float().div_(255),
+                    torch.tensor([each.number for each in taken]),
+                    taken[0].placement,
+                    sound.speech(start, shape),
                 )
     except FantasyTalkingError:
         raise

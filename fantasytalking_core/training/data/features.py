@@ -88,10 +88,12 @@ class Features:
         if known is not None:
             return known
         faces, pose = track.faces, self.side.pose(clip)
-        return torch.tensor([
-            variance(lambda: None if faces is None else measure.expression(faces)),
-            variance(lambda: None if pose is None else measure.body(pose, len(clip.frames))),
-        ])
+        return torch.tensor(
+            [
+                variance(lambda: None if faces is None else measure.expression(faces)),
+                variance(lambda: None if pose is None else measure.body(pose, len(clip.frames))),
+            ]
+        )
 
 
 def variance(measured: Callable[[], measure.Measured | None]) -> float:

@@ -49,7 +49,10 @@ class PrepareSettings(Shape):
 
 
 def prepare(
-    folder: Path, cache_folder: Path, settings: PrepareSettings, encoders: Encoders,
+    folder: Path,
+    cache_folder: Path,
+    settings: PrepareSettings,
+    encoders: Encoders,
     progress: Progress = lambda done, total, where: None,
 ) -> Index:
     """Make or complete the cache of the videos in `folder` and in the folders in it.
@@ -116,7 +119,12 @@ def add_video(
 
 
 def add_clips(
-    cache: Cache, path: Path, source: str, settings: PrepareSettings, encoders: Encoders, reasons: dict[str, str],
+    cache: Cache,
+    path: Path,
+    source: str,
+    settings: PrepareSettings,
+    encoders: Encoders,
+    reasons: dict[str, str],
     tell: Callable[[str], None],
 ) -> Ending:
     """The clips of a video as samples; `reasons` is filled with the places of those that are no good.

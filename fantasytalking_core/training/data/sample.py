@@ -86,8 +86,12 @@ def make_sample(clip: Clip, features: Features, min_confidence: float, dtype: to
     if not lips.any():
         raise FantasyTalkingError("its mouth lies outside of the picture.")
     big = {
-        "latents": features.latents(clip), "image": features.image(clip), "text": features.text,
-        "clip": features.image_tokens(clip), "speech": features.speech(clip), "lips": lips,
+        "latents": features.latents(clip),
+        "image": features.image(clip),
+        "text": features.text,
+        "clip": features.image_tokens(clip),
+        "speech": features.speech(clip),
+        "lips": lips,
     }
     big = {name: tensor.detach().to("cpu", dtype) for name, tensor in big.items()}
     face = features.face(clip, track)

@@ -67,7 +67,9 @@ class SideFile:
             _check(path.name, key, tensor)
         rows = {key: len(tensors[key]) for key in PER_FRAME if key in tensors}
         if len(set(rows.values())) > 1:
-            raise FantasyTalkingError(f"'{path.name}' is of several lengths, expected the video's frames in each: {_list(rows)}.")
+            raise FantasyTalkingError(
+                f"'{path.name}' is of several lengths, expected the video's frames in each: {_list(rows)}."
+            )
         return cls({key: tensor.float() for key, tensor in tensors.items()})
 
     def get(self, key: str) -> torch.Tensor | None:
@@ -81,7 +83,9 @@ class SideFile:
         """Refuse a file of another number of frames than the video's."""
         rows = {key: len(self.tensors[key]) for key in PER_FRAME if key in self.tensors and len(self.tensors[key]) != frames}
         if rows:
-            raise FantasyTalkingError(f"the video has {frames} frames, its side file {_list(rows)}: expected one row per frame.")
+            raise FantasyTalkingError(
+                f"the video has {frames} frames, its side file {_list(rows)}: expected one row per frame."
+            )
 
     def _rows(self, key: str, clip: Clip) -> torch.Tensor | None:
         """What belongs to the frames of a clip."""

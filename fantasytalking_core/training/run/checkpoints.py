@@ -27,7 +27,16 @@ ADAPTER, OPTIMIZER, SHARDED, STATE = "adapter.safetensors", "optimizer.pt", "sha
 VERSION = 1
 _NAME = re.compile(r"step_(\d{8,})")
 DECIDING = (
-    "dtype", "parts", "learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "shift", "drop", "eta", "seed",
+    "dtype",
+    "parts",
+    "learning_rate",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "shift",
+    "drop",
+    "eta",
+    "seed",
     "text_rows",
 )
 """Settings without which the run would be another one. Those of batches and stages are compared by what they come to."""
@@ -175,4 +184,6 @@ def load_optimizer(folder: Path) -> dict[str, Any]:
             f"'{folder}' holds no {OPTIMIZER}: it was written by FSDP or DeepSpeed, go on with the same launch settings."
         ) from error
     except Exception as error:  # damaged bytes can lead torch's unpickler anywhere
-        raise FantasyTalkingError(f"'{folder / OPTIMIZER}' is damaged: remove the folder to go on from the one before.") from error
+        raise FantasyTalkingError(
+            f"'{folder / OPTIMIZER}' is damaged: remove the folder to go on from the one before."
+        ) from error

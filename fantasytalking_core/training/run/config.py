@@ -13,8 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import torch
 import yaml
 
-from ...errors import FantasyTalkingError
 from ...adapter.identity import IdentitySizes
+from ...errors import FantasyTalkingError
 from ...precision import DTYPES
 from ...sampling.schedule import SHIFT
 
@@ -167,9 +167,7 @@ class Config:
 
     def plain(self) -> dict[str, Any]:
         """As JSON keeps it."""
-        return {
-            key: str(value) if isinstance(value, Path) else value for key, value in dataclasses.asdict(self).items()
-        }
+        return {key: str(value) if isinstance(value, Path) else value for key, value in dataclasses.asdict(self).items()}
 
 
 def read_config(path: Path) -> Config:
@@ -191,7 +189,9 @@ def read_config(path: Path) -> Config:
     folder = path.resolve().parent
     rooted = {name: folder / getattr(config, name) for name in ("cache", "output", "init") if getattr(config, name)}
     files = {
-        name: str(folder / value) for name in ("model", "vae") if (value := getattr(config, name)) and (folder / value).is_file()
+        name: str(folder / value)
+        for name in ("model", "vae")
+        if (value := getattr(config, name)) and (folder / value).is_file()
     }
     return dataclasses.replace(config, **rooted, **files)
 

@@ -12,8 +12,8 @@ import torch
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader
 
-from ...errors import FantasyTalkingError
 from ...adapter.motion import NEUTRAL
+from ...errors import FantasyTalkingError
 from ...speech.windows import PADDING, window_map
 from ..data.cache import Index, load_null_text
 from ..data.sample import Sample
@@ -183,6 +183,10 @@ class Numbers:
 def loader(dataset: Dataset, numbers: Numbers) -> DataLoader:
     workers = dataset.config.workers
     return DataLoader(
-        dataset, batch_sampler=numbers, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0,
+        dataset,
+        batch_sampler=numbers,
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )

@@ -7,9 +7,9 @@ import torch
 from ...adapter.adapter import Adapter
 from ...adapter.audio import AudioWidths
 from ...adapter.file import AdapterFile, read_adapter
-from ...errors import FantasyTalkingError
 from ...adapter.identity import IdentityWidths
 from ...adapter.motion import MotionRanges, MotionWidths
+from ...errors import FantasyTalkingError
 from .config import Config
 
 

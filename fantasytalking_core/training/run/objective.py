@@ -66,9 +66,7 @@ def whole_losses(velocity: torch.Tensor, latents: torch.Tensor, noise: torch.Ten
     return _squared_error(velocity, latents, noise).flatten(1).mean(1)
 
 
-def lip_losses(
-    velocity: torch.Tensor, latents: torch.Tensor, noise: torch.Tensor, lips: torch.Tensor
-) -> torch.Tensor:
+def lip_losses(velocity: torch.Tensor, latents: torch.Tensor, noise: torch.Tensor, lips: torch.Tensor) -> torch.Tensor:
     """M ⊙ L of every sample (Eq. 2–3), as the mean over what the mask shows: `[B]`, 0 where it shows nothing.
 
     The equation names no norm. Over the whole picture, a mouth of 2 % of it would have 2 % of the gradient of the
@@ -82,9 +80,7 @@ def lip_losses(
     return (mask * error).flatten(1).sum(1) / torch.where(shown > 0, shown, 1)
 
 
-def chosen_losses(
-    whole: torch.Tensor, lip: torch.Tensor, lips: torch.Tensor, is_whole: torch.Tensor
-) -> torch.Tensor:
+def chosen_losses(whole: torch.Tensor, lip: torch.Tensor, lips: torch.Tensor, is_whole: torch.Tensor) -> torch.Tensor:
     """Eq. 3 for every sample: the loss of the lips, or of the whole picture where p ≤ η, or where no lips are known."""
     return torch.where(is_whole | (lips.flatten(1).amax(1) <= 0), whole, lip)
 

@@ -84,9 +84,7 @@ class TrainingStep(nn.Module):
 
     def forward(self, batch: Batch, level: Level) -> Losses:
         """The loss of a batch: L at clip level, Eq. 3 at frame level."""
-        velocity = self.dit.velocity(
-            noised(batch.latents, batch.noise, batch.sigma), batch, self.added(batch, level)
-        )
+        velocity = self.dit.velocity(noised(batch.latents, batch.noise, batch.sigma), batch, self.added(batch, level))
         whole = whole_losses(velocity, batch.latents, batch.noise)
         lips = lip_losses(velocity, batch.latents, batch.noise, batch.lips)
         is_whole = batch.whole if level == "frame" else torch.ones_like(batch.whole)
@@ -109,12 +107,12 @@ class TrainingStep(nn.Module):
             motion = adapter.motion(batch.motion)
         return Added(
             self.keys_values(speech, lambda index, rows: adapter.audio.blocks[index](rows)),
-            windows_of(batch, level), face, motion,
+            windows_of(batch, level),
+            face,
+            motion,
         )
 
-    def keys_values(
-        self, rows: torch.Tensor, key_value: Callable[[int, torch.Tensor], KeyValuePair]
-    ) -> BlockKeysValues:
+    def keys_values(self, rows: torch.Tensor, key_value: Callable[[int, torch.Tensor], KeyValuePair]) -> BlockKeysValues:
         """In the DiT's type, from weights in float32."""
         dtype = self.dit.dtype
 

@@ -55,7 +55,11 @@ class Trainer:
         self.dataset = Dataset(config)
         first = self.dataset.sample(0)
         adapter = new_adapter(
-            config, self.dit.width, self.dit.blocks, first.speech.shape[1], self.dataset.face_width,
+            config,
+            self.dit.width,
+            self.dit.blocks,
+            first.speech.shape[1],
+            self.dataset.face_width,
             self.dataset.index.ranges,
         )
         self.dit.check(first, adapter)
@@ -206,12 +210,19 @@ class Trainer:
         """What an adapter file of this step says of its training."""
         index, config = self.dataset.index, self.config
         data = {
-            "samples": len(index.samples), "frames": index.frames, "fps": index.fps, "width": index.width,
-            "height": index.height, "encoders": dict(index.models),
+            "samples": len(index.samples),
+            "frames": index.frames,
+            "fps": index.fps,
+            "width": index.width,
+            "height": index.height,
+            "encoders": dict(index.models),
         }
         return {
-            **self.about, "steps": str(done), "stages": json.dumps(checkpoints.done_stages(config.plain(), done)),
-            "data": json.dumps(data), "trained_on": Path(config.model).name,
+            **self.about,
+            "steps": str(done),
+            "stages": json.dumps(checkpoints.done_stages(config.plain(), done)),
+            "data": json.dumps(data),
+            "trained_on": Path(config.model).name,
         }
 
     def sample(self, done: int, level: Level) -> None:
@@ -234,7 +245,8 @@ def accelerator(config: Config, cpu: bool) -> Any:
     except ImportError as error:
         raise FantasyTalkingError(NEEDED.format("accelerate")) from error
     made = Accelerator(
-        cpu=cpu, gradient_accumulation_steps=config.accumulation,
+        cpu=cpu,
+        gradient_accumulation_steps=config.accumulation,
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=LONGEST_WAIT),
             DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # or every gradient is there twice

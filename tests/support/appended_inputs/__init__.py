@@ -12,7 +12,9 @@ NAME, VALUE = "appended", 0.25
 
 def real_pack():
     """The pack itself, under a name of its own."""
-    spec = importlib.util.spec_from_file_location("fantasytalking_before", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    spec = importlib.util.spec_from_file_location(
+        "fantasytalking_before", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -5,11 +5,11 @@ import struct
 import numpy as np
 import pytest
 import torch
+
 from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.speech.waveform import Recording, mono_16k
 from fantasytalking_core.training.data.clips import Ending, find_videos, read_clips
 from fantasytalking_core.training.data.placement import Placement, Shape
-from fantasytalking_core.speech.waveform import Recording, mono_16k
-
 from support import world
 
 RATE = 16000
@@ -119,7 +119,7 @@ def test_the_picture_goes_where_its_points_go(tmp_path):
     pictures = np.zeros((9, 64, 128, 3), np.uint8)
     pictures[:, 16:32, 48:64] = 255
     world.write(tmp_path / "a.mp4", pictures, 23.0, noise(9 / 23))
-    clip, = clips(tmp_path / "a.mp4")
+    (clip,) = clips(tmp_path / "a.mp4")
     bright = (clip.frames[4].mean(-1) > 0.5).nonzero()
     corners = clip.placement.points(torch.tensor([[48.0, 16.0], [64.0, 32.0]]))
     assert bright.amin(0).tolist() == [8, 8] and bright.amax(0).tolist() == [15, 15]  # rows, columns
@@ -135,7 +135,7 @@ def test_a_video_that_a_telephone_has_laid_down_is_set_upright(tmp_path):
     matrix = data.index(b"tkhd") + 44
     data[matrix : matrix + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # a quarter clockwise
     path.write_bytes(data)
-    clip, = clips(path, Shape(9, 23.0, 64, 32))
+    (clip,) = clips(path, Shape(9, 23.0, 64, 32))
     bright = (clip.frames[4].mean(-1) > 0.5).nonzero()
     assert bright.amin(0).tolist() == [0, 48] and bright.amax(0).tolist() == [15, 63]  # at the right of the top
 
@@ -151,7 +151,9 @@ def test_what_is_wrong_with_a_video_is_said(tmp_path):
         assert "can't be read (Invalid data" in refusal(tmp_path / name) or "End of file" in refusal(tmp_path / name)
 
 
-@pytest.mark.parametrize("wrong", [{"frames": 80}, {"frames": 1}, {"fps": 0.0}, {"fps": float("nan")}, {"width": 500}, {"height": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"frames": 80}, {"frames": 1}, {"fps": 0.0}, {"fps": float("nan")}, {"width": 500}, {"height": 0}]
+)
 def test_a_shape_that_the_model_can_not_have_is_refused(wrong):
     with pytest.raises(FantasyTalkingError, match=next(iter(wrong))):
         Shape(**wrong)
@@ -167,5 +169,3 @@ def test_videos_are_found_in_folders_and_in_order(tmp_path):
         find_videos(tmp_path / "empty")
     with pytest.raises(FantasyTalkingError, match="no folder"):
         find_videos(tmp_path / "elsewhere")
-
-

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from fantasytalking_core.training.data.lip_mask import OUTER_LIPS, filled, lip_mask, to_latent_grid
 
+from fantasytalking_core.training.data.lip_mask import OUTER_LIPS, filled, lip_mask, to_latent_grid
 from support import world
 
 NO_FACE = [[float("nan")] * 2] * 4
@@ -47,10 +47,19 @@ def test_lips_that_leave_the_picture_count_inside_of_it():
 
 
 def test_the_latent_grid_holds_the_part_of_each_cell_that_is_lips():
-    mask = lip_mask(torch.tensor([
-        rectangle(0, 0, 8, 4),  # alone: half of the first cell
-        rectangle(4, 8, 12, 16), NO_FACE, rectangle(4, 8, 12, 16), rectangle(8, 8, 16, 12),  # together
-    ]), 16, 24)
+    mask = lip_mask(
+        torch.tensor(
+            [
+                rectangle(0, 0, 8, 4),  # alone: half of the first cell
+                rectangle(4, 8, 12, 16),
+                NO_FACE,
+                rectangle(4, 8, 12, 16),
+                rectangle(8, 8, 16, 12),  # together
+            ]
+        ),
+        16,
+        24,
+    )
     assert mask.shape == (2, 2, 3)
     assert mask[0].tolist() == [[0.5, 0, 0], [0, 0, 0]]
     # columns 4 to 12 are half of two cells in two of four frames; columns 8 to 16 in the upper half in one of four
@@ -87,7 +96,7 @@ def test_the_outer_lips_are_a_ring_between_the_corners_of_the_mouth():
 
 
 def test_the_mask_of_the_synthetic_world_covers_its_mouth(tmp_path):
-    video, = world.make_videos(tmp_path, 1, seed=3, size=128, seconds=21 / 23, side_files=False)
+    (video,) = world.make_videos(tmp_path, 1, seed=3, size=128, seconds=21 / 23, side_files=False)
     points = torch.tensor(world.landmarks(video, 0 * video.loudness) * 128)
     mask = lip_mask(points[:, OUTER_LIPS, :2], 128, 128)
     areas = torch.pi * world.MOUTH_WIDTH * torch.tensor(world.openness(video)) * 16**2  # ellipses, in latent pixels

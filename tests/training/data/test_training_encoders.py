@@ -4,18 +4,18 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
+from fantasytalking_core.adapter.motion import MotionRanges
+from fantasytalking_core.commands.prepare import main
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.face.alignment import TEMPLATE
-from fantasytalking_core.adapter.motion import MotionRanges
 from fantasytalking_core.training.data.cache import Entry, Index
-from fantasytalking_core.training.data.sample import Sample
 from fantasytalking_core.training.data.clips import read_clips
 from fantasytalking_core.training.data.face_track import FaceTrack
 from fantasytalking_core.training.data.placement import Shape
-from fantasytalking_core.commands.prepare import main
 from fantasytalking_core.training.data.prepare import ranges
-from safetensors.torch import save_file
-
+from fantasytalking_core.training.data.sample import Sample
 from support import world
 from support.random_family import wan_vae
 from support.reference import FOLDER
@@ -56,8 +56,12 @@ def test_the_command_makes_a_cache_with_the_hosts_encoders(host, run, video, vae
     index = Index.load(tmp_path / "cache")
     size = sum(file.stat().st_size for file in (FOLDER / "wav2vec2").iterdir())
     assert index.models == {
-        "vae": f"tiny_vae.safetensors ({vae.stat().st_size} bytes)", "wav2vec": f"reference ({size} bytes)",
-        "text": "side file", "clip": "side file", "landmarks": "side file", "face": "side file",
+        "vae": f"tiny_vae.safetensors ({vae.stat().st_size} bytes)",
+        "wav2vec": f"reference ({size} bytes)",
+        "text": "side file",
+        "clip": "side file",
+        "landmarks": "side file",
+        "face": "side file",
     }
     sample = Sample.load(tmp_path / "cache" / index.samples[0].file)
     clip = next(read_clips(video.path, Shape(5, 23.0, 32, 32)))
@@ -68,8 +72,15 @@ def test_the_command_makes_a_cache_with_the_hosts_encoders(host, run, video, vae
         expected = (model.encode(clip.frames)[0].float().cpu() - mean) / std
     assert sample.latents.shape == (16, 2, 4, 4) and torch.allclose(sample.latents.float(), expected, atol=2e-3)
     positive, *_ = run(
-        "WanImageToVideo", positive=[[torch.zeros(1, 1, 8), {}]], negative=[[torch.zeros(1, 1, 8), {}]], vae=model, width=32,
-        height=32, length=5, batch_size=1, start_image=clip.frames[:1],
+        "WanImageToVideo",
+        positive=[[torch.zeros(1, 1, 8), {}]],
+        negative=[[torch.zeros(1, 1, 8), {}]],
+        vae=model,
+        width=32,
+        height=32,
+        length=5,
+        batch_size=1,
+        start_image=clip.frames[:1],
     )
     image = (positive[0][1]["concat_latent_image"][0].float().cpu() - mean) / std
     assert torch.allclose(sample.image.float(), image, atol=2e-3)
@@ -85,7 +96,10 @@ def test_a_model_that_is_not_there_or_of_another_kind_is_told(host, video, vae, 
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     vae_and_speech = ("--vae", vae, "--wav2vec", "reference")
     for arguments, expected in (
-        (("--vae", "missing.safetensors", "--wav2vec", "reference"), "There is no file 'missing.safetensors' in ComfyUI/models/vae"),
+        (
+            ("--vae", "missing.safetensors", "--wav2vec", "reference"),
+            "There is no file 'missing.safetensors' in ComfyUI/models/vae",
+        ),
         (("--vae", vae, "--wav2vec", "missing"), "There is no Wav2Vec2 folder 'missing'"),
         (("--vae", tmp_path / "other.safetensors", "--wav2vec", "reference"), "expected Wan2.1's VAE"),
         (("--vae", tmp_path / "broken.safetensors", "--wav2vec", "reference"), "can't be loaded"),
@@ -133,8 +147,16 @@ def test_a_picture_becomes_the_tokens_of_the_layer_before_the_last(encoders, mon
     import comfy.clip_vision
 
     config = {
-        "hidden_size": 1280, "num_hidden_layers": 2, "num_attention_heads": 16, "intermediate_size": 64, "hidden_act": "gelu",
-        "image_size": 224, "patch_size": 14, "num_channels": 3, "projection_dim": 32, "layer_norm_eps": 1e-5,
+        "hidden_size": 1280,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 16,
+        "intermediate_size": 64,
+        "hidden_act": "gelu",
+        "image_size": 224,
+        "patch_size": 14,
+        "num_channels": 3,
+        "projection_dim": 32,
+        "layer_norm_eps": 1e-5,
         "model_type": "clip_vision_model",
     }
     model = comfy.clip_vision.ClipVisionModel(config)

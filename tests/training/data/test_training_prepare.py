@@ -2,19 +2,19 @@
 
 import errno
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from pathlib import Path
-from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core import files
-from fantasytalking_core.training.data.cache import Index, load_null_text
-from fantasytalking_core.training.data.sample import Sample
-from fantasytalking_core.commands.prepare import report
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from fantasytalking_core import files
+from fantasytalking_core.commands.prepare import report
+from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.training.data.cache import Index, load_null_text
+from fantasytalking_core.training.data.sample import Sample
 from support import world
 from support.preparing import CLIP_SECONDS, SETTINGS, Counted, run, samples
 
@@ -53,7 +53,8 @@ def test_a_video_becomes_samples_clip_by_clip(video, cache):
     video.path.with_suffix(".txt").write_text("\ufeffA head speaks.\n", encoding="utf-8")
     index = run(video.path.parent, cache)
     assert [(entry.source, entry.start, entry.caption) for entry in index.samples] == [
-        ("talk_000.mp4", 0.0, "A head speaks."), ("talk_000.mp4", CLIP_SECONDS, "A head speaks."),
+        ("talk_000.mp4", 0.0, "A head speaks."),
+        ("talk_000.mp4", CLIP_SECONDS, "A head speaks."),
     ]
     assert (index.frames, index.fps, index.width, index.height) == (9, 23.0, 32, 48) and not index.left_out
     assert Index.load(cache) == index
@@ -82,9 +83,9 @@ def test_the_sound_is_that_of_the_clip(video, cache):
 
 @pytest.mark.parametrize("points", ["landmarks", "lips"])
 def test_the_lips_lie_where_the_mouth_is_in_the_cut_picture(tmp_path, cache, points):
-    video, = world.make_videos(tmp_path / "videos", 1, seed=1, size=96, seconds=9 / 23, points=points)
+    (video,) = world.make_videos(tmp_path / "videos", 1, seed=1, size=96, seconds=9 / 23, points=points)
     run(tmp_path / "videos", cache)
-    sample, = samples(cache)
+    (sample,) = samples(cache)
     # 96 × 96 is halved to 48 × 48, of which columns 8 to 40 are kept: 4 × 6 latent pixels
     middle = (video.head + world.MOUTH) * 6 - (1, 0)
     for frames, mask in zip((slice(0, 1), slice(1, 5), slice(5, 9)), sample.lips.float()):
@@ -121,7 +122,7 @@ def test_variances_that_are_known_are_taken_and_what_is_not_is_not_a_number(vide
 
 
 def test_without_joints_or_landmarks_the_motion_is_unknown(tmp_path, cache):
-    video, = world.make_videos(tmp_path / "videos", 1, size=48, seconds=9 / 23, points="lips")
+    (video,) = world.make_videos(tmp_path / "videos", 1, size=48, seconds=9 / 23, points="lips")
     rewrite(video, joints=None)
     run(tmp_path / "videos", cache)
     assert samples(cache)[0].motion.isnan().all()
@@ -148,8 +149,12 @@ def test_what_no_side_file_tells_is_computed(video, cache):
         return torch.arange(4.0)
 
     run(
-        video.path.parent, cache, text=lambda prompt: torch.full((3, 8), float(len(prompt))),
-        image=lambda picture: picture.mean() * torch.ones(257, 1280), face=face, landmarks=host_landmarks(video, missing=[0]),
+        video.path.parent,
+        cache,
+        text=lambda prompt: torch.full((3, 8), float(len(prompt))),
+        image=lambda picture: picture.mean() * torch.ones(257, 1280),
+        face=face,
+        landmarks=host_landmarks(video, missing=[0]),
         settings=replace(SETTINGS, min_confidence=0.8),
     )
     sample = samples(cache)[-1]
@@ -169,11 +174,13 @@ def test_a_cache_without_a_text_encoder_has_a_row_of_padding_for_dropped_prompts
 
 def test_clips_in_which_the_face_is_unsure_are_left_out(video, cache):
     rewrite(video, landmarks=None)
-    for number, (detect, expected) in enumerate((
-        (host_landmarks(video, score=0.6), "its face has a confidence of 0.60, expected at least 0.9."),
-        (host_landmarks(video, missing=[3]), "its face has a confidence of 0.84, expected at least 0.9."),
-        (host_landmarks(video, missing=range(9)), "it shows no face."),
-    )):
+    for number, (detect, expected) in enumerate(
+        (
+            (host_landmarks(video, score=0.6), "its face has a confidence of 0.60, expected at least 0.9."),
+            (host_landmarks(video, missing=[3]), "its face has a confidence of 0.84, expected at least 0.9."),
+            (host_landmarks(video, missing=range(9)), "it shows no face."),
+        )
+    ):
         assert reason(video, cache.with_name(f"cache{number}"), landmarks=detect) == expected
 
 
@@ -185,26 +192,37 @@ def test_the_confidence_in_a_side_file_counts(video, cache):
 
 
 def test_a_mouth_that_is_cut_off_is_no_mouth(tmp_path, cache):
-    video, = world.make_videos(tmp_path / "videos", 1, size=48, seconds=9 / 23)
+    (video,) = world.make_videos(tmp_path / "videos", 1, size=48, seconds=9 / 23)
     rewrite(video, landmarks=load_file(video.path.with_suffix(".safetensors"))["landmarks"] + 500)
     assert reason(video, cache) == "its mouth lies outside of the picture."
 
 
-@pytest.mark.parametrize("key, model", [("text", "a text encoder"), ("clip", "a CLIP vision model"), ("landmarks", "a landmark model")])
+@pytest.mark.parametrize(
+    "key, model", [("text", "a text encoder"), ("clip", "a CLIP vision model"), ("landmarks", "a landmark model")]
+)
 def test_what_is_missing_is_named_with_both_ways_to_supply_it(video, cache, key, model):
     rewrite(video, **{key: None})
     said = reason(video, cache)
     assert model in said and key in said and "talk_000.safetensors" in said
 
 
-@pytest.mark.parametrize("changes, expected", [
-    ({"landmarks": torch.zeros(18, 468, 2)}, "landmarks of shape [18, 468, 2], expected [N, 478, 2] or [N, 478, 3]"),
-    ({"face": torch.full((16,), float("nan"))}, "NaN or infinite numbers in face"),
-    ({"mouth": torch.zeros(3)}, "holds 'mouth', expected landmarks, lips"),
-    ({"joints": torch.zeros(17, 18, 3)}, "18 rows of landmarks, 17 rows of joints"),
-    ({"landmarks": torch.zeros(17, 478, 2), "joints": torch.zeros(17, 18, 3)}, "the video has 18 frames, its side file 17 rows"),
-    ({"landmarks": torch.ones(19, 478, 2), "joints": torch.zeros(19, 18, 3)}, "the video has 18 frames, its side file 19 rows"),
-])
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"landmarks": torch.zeros(18, 468, 2)}, "landmarks of shape [18, 468, 2], expected [N, 478, 2] or [N, 478, 3]"),
+        ({"face": torch.full((16,), float("nan"))}, "NaN or infinite numbers in face"),
+        ({"mouth": torch.zeros(3)}, "holds 'mouth', expected landmarks, lips"),
+        ({"joints": torch.zeros(17, 18, 3)}, "18 rows of landmarks, 17 rows of joints"),
+        (
+            {"landmarks": torch.zeros(17, 478, 2), "joints": torch.zeros(17, 18, 3)},
+            "the video has 18 frames, its side file 17 rows",
+        ),
+        (
+            {"landmarks": torch.ones(19, 478, 2), "joints": torch.zeros(19, 18, 3)},
+            "the video has 18 frames, its side file 19 rows",
+        ),
+    ],
+)
 def test_a_wrong_side_file_leaves_the_video_out(video, cache, changes, expected):
     rewrite(video, **changes)
     assert expected in reason(video, cache)
@@ -241,7 +259,7 @@ def test_what_is_wrong_with_one_video_stops_no_other(videos, cache):
 
 
 def test_the_clips_before_the_damage_are_kept(tmp_path, cache):
-    video, = world.make_videos(tmp_path / "videos", 1, size=48, seconds=8)
+    (video,) = world.make_videos(tmp_path / "videos", 1, size=48, seconds=8)
     data = bytearray(video.path.read_bytes())
     middle = len(data) * 6 // 10
     data[middle : middle + 20000] = bytes(20000)

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.training.run import checkpoints
 from fantasytalking_core.training.run.config import Drop, Stage
-from safetensors.torch import load_file
-
 from support import training
-
 
 resource = pytest.importorskip("resource", reason="how the tests make writing fail")
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.training.run.config import Drop, Stage, read_config
 
@@ -40,7 +41,9 @@ def test_everything_can_be_set(tmp_path):
 def test_relative_paths_begin_at_the_files_folder_and_names_stay_names(tmp_path):
     (tmp_path / "near.safetensors").touch()
     config = read(tmp_path, NEEDED + "init: a.safetensors\nvae: near.safetensors\n")
-    assert config.cache == tmp_path / "cache" and config.output == tmp_path / "run" and config.init == tmp_path / "a.safetensors"
+    assert (
+        config.cache == tmp_path / "cache" and config.output == tmp_path / "run" and config.init == tmp_path / "a.safetensors"
+    )
     assert config.model == "wan.safetensors" and config.vae == str(tmp_path / "near.safetensors")
 
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.speech.windows import window_map
 from fantasytalking_core.training.run.config import Drop
 from fantasytalking_core.training.run.dataset import Batch, Dataset, Numbers, collate, loader
-from fantasytalking_core.speech.windows import window_map
-
 from support import training
 from support.training import NOTHING_DROPPED, TOKENS
 
@@ -94,7 +94,9 @@ def test_without_its_speech_a_sample_is_silent(config):
     assert row.heard.item() == 0 and row.shown.item() == 1
 
 
-@pytest.mark.parametrize("motion, expected", [((float("nan"), 0.02), (0.5, 1.0)), ((0.0, float("nan")), (0.0, 0.5)), ((1.0, 0.0), (1.0, 0.0))])
+@pytest.mark.parametrize(
+    "motion, expected", [((float("nan"), 0.02), (0.5, 1.0)), ((0.0, float("nan")), (0.0, 0.5)), ((1.0, 0.0), (1.0, 0.0))]
+)
 def test_motion_that_is_not_known_is_neutral_and_what_lies_outside_is_at_the_ends(tmp_path, motion, expected):
     folder = training.write_cache(tmp_path / "cache", training.sample(0, motion=torch.tensor(motion)))
     assert Dataset(training.config(tmp_path, folder, tmp_path))[0].motion.tolist() == [list(expected)]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from fantasytalking_core.training.run.config import Config, Drop
 from fantasytalking_core.training.run.objective import chosen_losses, draw, lip_losses, noised, whole_losses
 
@@ -25,7 +26,9 @@ def test_the_loss_is_the_mean_squared_error_of_noise_minus_latents():
     assert whole_losses(VELOCITY, LATENTS, NOISE).tolist() == [26 / 4]
 
 
-@pytest.mark.parametrize("mask, expected", [((1.0, 0.0), 9 / 2), ((0.0, 1.0), 17 / 2), ((0.5, 0.25), (0.5 * 9 + 0.25 * 17) / (2 * 0.75))])
+@pytest.mark.parametrize(
+    "mask, expected", [((1.0, 0.0), 9 / 2), ((0.0, 1.0), 17 / 2), ((0.5, 0.25), (0.5 * 9 + 0.25 * 17) / (2 * 0.75))]
+)
 def test_the_lips_loss_is_the_mean_over_what_the_mask_shows(mask, expected):
     lips = torch.tensor(mask).reshape(1, 1, 1, 2)
     assert lip_losses(VELOCITY, LATENTS, NOISE, lips).item() == pytest.approx(expected, rel=1e-6)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from fantasytalking_core.training.run import checkpoints
 from safetensors.torch import load_file
 
-from support import one_of_several, training
-from support import ROOT, TESTS
+from fantasytalking_core.training.run import checkpoints
+from support import ROOT, TESTS, one_of_several, training
 
 SCRIPT = TESTS / "support" / "one_of_several.py"
 LAUNCH = ["-m", "torch.distributed.run", "--standalone"]

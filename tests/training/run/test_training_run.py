@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.training.run.config import Stage
 from safetensors.torch import load_file
 
+from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.training.run.config import Stage
 from support import training
 
 
@@ -111,6 +111,7 @@ def test_a_sample_is_that_of_the_exported_file_in_the_nodes(settings, run, model
 def test_with_a_vae_a_sample_is_a_video(settings, models):
     import av
     from safetensors.torch import save_file
+
     from support.random_family import wan_vae
 
     (models / "vae").mkdir(exist_ok=True)

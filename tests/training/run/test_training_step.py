@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from fantasytalking_core.adapter.file import save_adapter
 from fantasytalking_core.training.run.config import Drop
 from fantasytalking_core.training.run.dataset import Dataset, collate
 from fantasytalking_core.training.run.new_adapter import new_adapter
 from fantasytalking_core.training.run.step import TrainingStep
-
 from support import runs, training
 from support.training import LATENT_FRAMES, NOTHING_DROPPED
 
@@ -85,7 +85,8 @@ def test_training_predicts_what_the_nodes_predict(host, run, models, world, step
     clip, mask = comfy.clip_vision.Output(), torch.ones(1, 1, LATENT_FRAMES, 4, 4)
     clip["penultimate_hidden_states"], mask[:, :, 0] = batch.clip, 0
     about = {
-        "concat_latent_image": comfy.latent_formats.Wan21().process_out(batch.image), "concat_mask": mask,
+        "concat_latent_image": comfy.latent_formats.Wan21().process_out(batch.image),
+        "concat_mask": mask,
         "clip_vision_output": clip,
     }
     speech = host.core("speech.speech").Speech(batch.speech[0], training.FRAMES, training.FPS)
@@ -96,8 +97,14 @@ def test_training_predicts_what_the_nodes_predict(host, run, models, world, step
     }
     positive = conditioning.with_entries([[batch.text, about]], entries)
     guider = run(
-        "FantasyTalkingGuider", model=runs.apply(run, model, adapter), positive=positive, negative=positive, text_cfg=1.0,
-        audio_cfg=1.0, audio_start_percent=0.0, audio_end_percent=1.0,
+        "FantasyTalkingGuider",
+        model=runs.apply(run, model, adapter),
+        positive=positive,
+        negative=positive,
+        text_cfg=1.0,
+        audio_cfg=1.0,
+        audio_start_percent=0.0,
+        audio_end_percent=1.0,
     )[0]
     from fantasytalking_core.training.run.objective import noised
 
