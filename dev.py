@@ -1,7 +1,8 @@
 """Developer commands. They make .venv and .host (a real ComfyUI) when these are missing or out of date, then:
 
     python dev.py demo                    the main job: a portrait and speech -> output/demo.mp4
-    python dev.py test [PYTEST ARG ...]   every test, or what the arguments select
+    python dev.py test [PYTEST ARG ...]   every test, or what the arguments select; -m fast: those without a ComfyUI
+    python dev.py check                   linter, formatter and type checker
     python dev.py serve                   ComfyUI with this pack and the demo's models on http://127.0.0.1:8188
     python dev.py train CONFIG.yaml       train the adapter; also: train prepare ..., train export ... (docs/training.md)
     python dev.py train small             make the small models that the demo runs on anew: hours, and needs espeak-ng
@@ -223,7 +224,7 @@ def unpack(archive: Path, inside: str, folder: Path) -> None:
     partial.rename(folder)
 
 
-def preparation(host: Host) -> Iterator[Step]:
+def preparation(host: Host, with_models: bool = True) -> Iterator[Step]:
     """The steps in their order; each is built only when those before it are done."""
     yield Step(
         "Making .venv",
@@ -252,6 +253,8 @@ def preparation(host: Host) -> Iterator[Step]:
         PYTHON,
         lambda: execute([PYTHON, "-m", "pip", "install", *(part for file in lists for part in ("-r", file))]),
     )
+    if not with_models:
+        return
     installer, models = ROOT / "demo/install_models.py", BASE / "models"
     trained = sorted(file for file in (DRAWN_WORLD / "models").rglob("*") if file.is_file())
     yield Step(
@@ -316,6 +319,20 @@ def launch(folder: str, *target: str, with_pack: bool) -> None:
         runpy.run_path(name, run_name="__main__")
 
 
+def check() -> int:
+    """Linter, formatter and type checker, all of them whatever the first ones find; the exit status."""
+    ruff = PYTHON.with_name("ruff" + PYTHON.suffix)
+    # the pack is a package by its folder in custom_nodes, whatever the repository's own folder is called
+    parts = [part for folder in ("nodes", "fantasytalking_core") for part in ("-p", f"FantasyTalking.{folder}")]
+    types = ["--config-file", ROOT / "pyproject.toml", "--cache-dir", HOSTS / "mypy", *parts]
+    commands: list[tuple[list[str | Path], Path]] = [
+        ([ruff, "check", ROOT], ROOT),
+        ([ruff, "format", "--check", ROOT], ROOT),
+        ([PYTHON, "-m", "mypy", *types], BASE / "custom_nodes"),
+    ]
+    return max(subprocess.call([str(part) for part in command], cwd=folder) for command, folder in commands)
+
+
 def become(command: list[str], environment: dict[str, str]) -> NoReturn:
     """Go on as this command: its input, output, signals and exit status are then ours."""
     if os.name == "nt":
@@ -352,15 +369,17 @@ def main(arguments: list[str]) -> None:
         return launch(*rest, with_pack=name == LAUNCH)
     if name in ("help", "-h", "--help"):
         return print(__doc__)
-    if name not in ("demo", "test", "serve", "train", "evaluate", "run"):
+    if name not in ("demo", "test", "check", "serve", "train", "evaluate", "run"):
         sys.exit(f"{__doc__}\ndev.py: there is no command {name}.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a half-done step's child is ended too
     try:
         host = Host.chosen()
         command = command_line(host, name, rest)
         arrange_base()
-        for step in preparation(host):
+        for step in preparation(host, with_models=name != "check"):
             step.ensure()
+        if name == "check":
+            sys.exit(check())
         become(command, host.environment())
     except (Failure, OSError) as error:
         sys.exit(f"dev.py: {error}")

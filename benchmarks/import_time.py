@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import ROOT, command_line
 
 
 def start(base: Path) -> tuple[float, float | None]:
@@ -39,6 +39,7 @@ def start(base: Path) -> tuple[float, float | None]:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bases = [Path(folder) / name for name in ("with", "without")]
         for base in bases:

@@ -3,10 +3,13 @@
 python dev.py run benchmarks/keys_values.py
 """
 
+from host_model import random_clip, random_model  # before what looks for a GPU
+
+# isort: split
 import comfy.sample
 import comfy.samplers
 import torch
-from common import compare, random_clip, random_model
+from common import command_line, compare
 
 from fantasytalking_core.adapter import adapter
 from fantasytalking_core.host.guider import FantasyTalkingGuider
@@ -17,6 +20,7 @@ STEPS = 2
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     model = random_model(dim=1024, blocks=8, ffn=4096)
     positive, negative, latent = random_clip(81, 128, 128)
     real_size = adapter.Adapter.bytes

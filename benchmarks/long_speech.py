@@ -15,10 +15,8 @@ from pathlib import Path
 
 import librosa
 import torch
+from common import ROOT, command_line
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
 
 from fantasytalking_core.speech import wav2vec
 
@@ -86,7 +84,7 @@ def measure(seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = command_line(__doc__)
     parser.add_argument("--seconds", type=int, default=75)
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)

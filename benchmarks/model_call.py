@@ -6,13 +6,14 @@
 The default is a DiT of 8 blocks, dim 1024, 81 frames of 128 × 128; the release itself takes 1.06 there.
 """
 
-import argparse
+from host_model import random_clip, random_model  # before what looks for a GPU
 
+# isort: split
 import comfy.model_management
 import comfy.samplers
 import torch
 from comfy.model_patcher import create_model_options_clone
-from common import compare, random_clip, random_model
+from common import command_line, compare
 
 from fantasytalking_core.adapter.keys_values import RunCache
 from fantasytalking_core.host.conditioning import without_speech
@@ -20,7 +21,7 @@ from fantasytalking_core.host.patch import RUN
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--dim", type=int, default=1024)
     parser.add_argument("--blocks", type=int, default=8)
     parser.add_argument("--ffn", type=int, default=4096)

@@ -13,12 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import comfy.cli_args
-
-comfy.cli_args.args.cpu = True  # must be set before the host looks for a GPU
-
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+comfy.cli_args.args.cpu = True  # before `interpolator` imports what looks for a GPU
 
 SOURCE = Path(__file__).resolve().parent.parent / "examples/drawn_world/models"
 STAND_IN = "fantasytalking demo stand-in"
@@ -50,7 +49,7 @@ def lora(dit: Path) -> dict[str, torch.Tensor]:
     """A LoRA for this DiT that adds zero to every query and value."""
     weights = {}
     with safe_open(dit, framework="pt") as file:
-        for name in file.keys():
+        for name in file.keys():  # noqa: SIM118  no dict: it has no iterator
             if name.endswith(("attn.q.weight", "attn.v.weight")):
                 rows, columns = file.get_slice(name).get_shape()
                 layer = f"diffusion_model.{name.removesuffix('.weight')}"

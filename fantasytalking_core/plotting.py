@@ -9,6 +9,8 @@ LEFT, RIGHT = 84, 24
 PAPER, INK, GRID, GAP = "#16181d", "#e8eaf0", "#343944", "#3a2a2e"
 COLOURS = ("#ffb454", "#5ec8ff")
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 def sheet(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     """An empty picture, and what draws on it."""
@@ -16,7 +18,7 @@ def sheet(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     return image, ImageDraw.Draw(image)
 
 
-def fonts() -> tuple[ImageFont.FreeTypeFont, ImageFont.FreeTypeFont]:
+def fonts() -> tuple[Font, Font]:
     """For titles, and for everything else."""
     return ImageFont.load_default(22), ImageFont.load_default(15)
 

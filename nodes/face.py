@@ -79,7 +79,7 @@ class FantasyTalkingCropFace(io.ComfyNode):
         faces = face_crop.find_faces(portraits, mask, face_landmarks, progress.update)
         crops = [face_crop.Crop.around(face, padding) for face in face_crop.choose(faces, face_index)]
         masks, previews = [], []
-        for portrait, found, crop in zip(portraits, faces, crops):
+        for portrait, found, crop in zip(portraits, faces, crops, strict=True):
             masks.append(crop.mask(portrait))
             previews.append(face_crop.preview(portrait, found, face_index, crop))
         preview = torch.stack(previews)

@@ -1,5 +1,6 @@
 """Pictures of a face to an identity: with a face recognition model, or with the model's own CLIP."""
 
+import torch
 from comfy_api.latest import io
 
 from ..fantasytalking_core.face import alignment
@@ -80,7 +81,7 @@ class FantasyTalkingEncodeFace(io.ComfyNode):
     def execute(cls, face_encoder: FaceEncoder, face, face_landmarks=None) -> io.NodeOutput:
         images = pictures(face, "face")
         landmarks = None if face_landmarks is None else landmarks_of(face_landmarks, images, "face")
-        points = [None] * len(images)
+        points: list[torch.Tensor | None] = [None] * len(images)
         if landmarks is not None:
             points = [faces[0].five_points() if faces else None for faces in landmarks.frames]
         return io.NodeOutput(embed_faces(alignment.faces(images, points), face_encoder))

@@ -67,11 +67,11 @@ class FantasyTalkingEncodeSpeech(io.ComfyNode):
         recorded = recording.seconds - waveform.sample_at(start_time, recording.rate) / recording.rate
         speech = Speech(wav2vec.encode(mono), length, fps, Sound.of(mono, length, recorded))
         sound = waveform.clip_sound(recording, length, fps, start_time)
-        about = [f"{length} frames · {speech.seconds:.2f} s at {fps:g} fps"]
+        lines = [f"{length} frames · {speech.seconds:.2f} s at {fps:g} fps"]
         if speech.silence:
-            about.append(f"{speech.silence:.2f} s of silence added at the end")
+            lines.append(f"{speech.silence:.2f} s of silence added at the end")
         return io.NodeOutput(
-            speech, {"waveform": sound.samples[None], "sample_rate": sound.rate}, length, fps, ui=shown.text(*about)
+            speech, {"waveform": sound.samples[None], "sample_rate": sound.rate}, length, fps, ui=shown.text(*lines)
         )
 
 

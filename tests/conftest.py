@@ -1,7 +1,8 @@
-"""The real host, in this process, with this pack loaded by it as one of its custom nodes."""
+"""The real host, in this process, with this pack loaded by it as one of its custom nodes; and which tests are fast."""
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,61 @@ from fantasytalking_core.search_path import put_host_first
 from support import ROOT, TESTS
 
 put_host_first(Path(os.environ["FANTASYTALKING_HOST"]), ROOT, TESTS)
+
+FAST_FILES = {
+    "adapter/test_attention.py",
+    "adapter/test_checkpoint.py",
+    "adapter/test_checkpoint_refused.py",
+    "adapter/test_identity.py",
+    "adapter/test_motion.py",
+    "dev/test_demo_settings.py",
+    "dev/test_dev.py",
+    "face/test_face_alignment.py",
+    "face/test_face_crop.py",
+    "face/test_face_encoder.py",
+    "face/test_landmarks.py",
+    "motion/test_motion_from_video.py",
+    "sampling/test_guidance.py",
+    "speech/test_speech_plot.py",
+    "speech/test_waveform.py",
+    "speech/test_windows.py",
+    "test_structure.py",
+    "training/data/test_clips.py",
+    "training/data/test_lip_mask.py",
+    "training/data/test_training_prepare.py",
+    "training/run/test_training_config.py",
+    "training/run/test_training_dataset.py",
+    "training/run/test_training_loop.py",
+    "training/run/test_training_objective.py",
+    "workflows/test_workflow_conversion.py",
+}
+"""Their tests are fast, but for those that use the host or are marked slow."""
+WITH_THE_HOST = {"host", "base_directory"}
+
+
+def only_fast_ones(config: pytest.Config) -> bool:
+    return config.option.markexpr == "fast"
+
+
+def has_fast_tests(file: Path) -> bool:
+    return TESTS in file.parents and file.relative_to(TESTS).as_posix() in FAST_FILES
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """For `-m fast` no other file is even imported."""
+    return True if only_fast_ones(config) and collection_path.is_file() and not has_fast_tests(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        is_slow = item.get_closest_marker("slow") or WITH_THE_HOST & set(item.fixturenames)
+        if not is_slow and has_fast_tests(item.path):
+            item.add_marker(pytest.mark.fast)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if only_fast_ones(session.config) and "comfy" in sys.modules:
+        pytest.exit("A fast test has imported ComfyUI.", returncode=1)
 
 
 def link(target: Path, source: Path) -> None:
@@ -111,25 +167,3 @@ def models(host, base_directory, monkeypatch):
     yield models
     for path in sorted(set(models.rglob("*")) - before, reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-@pytest.fixture
-def crop(run):
-    """Run FantasyTalkingCropFace."""
-
-    def crop_face(image, padding=0.3, face_index=0, **optional):
-        return run("FantasyTalkingCropFace", image=image, padding=padding, face_index=face_index, **optional)
-
-    return crop_face
-
-
-@pytest.fixture
-def refusal_of_crop(host, crop):
-    """Run FantasyTalkingCropFace on what it refuses; returns what it says."""
-
-    def message(*args, **kwargs) -> str:
-        with pytest.raises(host.core("errors").FantasyTalkingError) as error:
-            crop(*args, **kwargs)
-        return str(error.value)
-
-    return message

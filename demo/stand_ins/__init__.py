@@ -22,7 +22,7 @@ STAND_IN = "fantasytalking demo stand-in"
 """The format that such a file's metadata names."""
 
 TEXT_ROWS, TEXT_DIM = 32, 64
-"""What the small DiT reads in the place of 512 × 4096: the same numbers as in `small`, which trains it with these classes."""
+"""What the small DiT reads in the place of 512 × 4096: as in `drawn_world`, which trains it with these classes."""
 PATCH, GRID, IMAGE_DIM = 7, 4, 1280
 """Pixels of a patch, patches in a row, and the width that Wan fixes."""
 

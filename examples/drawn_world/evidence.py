@@ -6,6 +6,7 @@ Only what stands between MARKS is written; the words around it are a person's.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.files import complete
 
 from . import FRAMES, figures, measures
-from .evaluation import (
+from .records import (
     COMPARED_WITH,
     NEUTRAL,
     SETTINGS,
@@ -225,7 +226,7 @@ def _rising(found: Records, coefficient: str, name: str, of: Callable[[Record], 
     both = [key for key in series[0] if all(key in each for each in series)]
     if not both:
         return []
-    steps = [np.mean([later[key] > earlier[key] for key in both]) for earlier, later in zip(series, series[1:])]
+    steps = [np.mean([later[key] > earlier[key] for key in both]) for earlier, later in pairwise(series)]
     shares = " and ".join(f"{share:.0%}" for share in steps)
     return ["", f"The same clip and seed, {coefficient} 0.1 to 0.5 and 0.5 to 1.0: {name} rises in {shares} of the pairs."]
 

@@ -62,7 +62,7 @@ def aligned_faces(frames: np.ndarray, landmarks: np.ndarray, pictures: int = PIC
     """
     chosen = np.linspace(0, frames.shape[1] - 1, pictures).round().astype(int)
     found = []
-    for video, points in zip(frames, landmarks):
+    for video, points in zip(frames, landmarks, strict=True):
         fives = [Face(torch.from_numpy(points[frame]), torch.zeros(POINTS)).five_points() for frame in chosen]
         found.append(face_alignment.faces(torch.from_numpy(video[chosen]) / 255, fives))
     return rearrange((torch.stack(found) * 255).round().to(torch.uint8), "n f h w c -> n f c h w").contiguous()

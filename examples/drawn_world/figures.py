@@ -36,7 +36,7 @@ def curves(path: Path, rows: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> No
         for values, colour in ((loud, COLOURS[1]), (opening, COLOURS[0])):
             x = LEFT + np.arange(len(values)) * INNER / (len(values) - 1)
             y = bottom - (bottom - top) * values / max(values.max(), 1e-9)
-            draw.line(list(zip(x, y)), colour, 3)
+            draw.line(list(zip(x, y, strict=True)), colour, 3)
     last = len(rows[0][1]) - 1
     for frame in range(0, last + 1, 4):
         draw.text((LEFT + frame * INNER / last, image.height - FOOT + 8), str(frame), INK, small, anchor="ma")
@@ -93,9 +93,9 @@ def levels(path: Path, panels: Sequence[tuple[str, Sequence[float], Mapping[str,
             colour = COLOURS[place]
             draw.text((left + 190 * place, 42), name, colour, small)
             across, up = right - left, (bottom - top) / most
-            points = [(left + across * value, bottom - up * mean) for value, (mean, _) in zip(values, line)]
+            points = [(left + across * value, bottom - up * mean) for value, (mean, _) in zip(values, line, strict=True)]
             draw.line(points, colour, 3)
-            for (x, y), (_, error) in zip(points, line):
+            for (x, y), (_, error) in zip(points, line, strict=True):
                 draw.line((x, y - up * error, x, y + up * error), colour, 2)
                 draw.ellipse((x - 5, y - 5, x + 5, y + 5), colour)
         for value in values:

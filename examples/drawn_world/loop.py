@@ -114,7 +114,7 @@ def _go_on(
         return 0
     module.load_state_dict(state["module"])
     averaged.load_state_dict(state["averaged"])
-    for (optimizer, _), found in zip(optimizers, state["optimizers"]):
+    for (optimizer, _), found in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(found)
     logging.info("%s: going on from step %d", checkpoint.stem, state["step"])
     return state["step"]

@@ -6,6 +6,7 @@ SAM); these stand in their place in a drawn world, where colours and outlines sa
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -137,7 +138,7 @@ def steadied(frames: Array, reference: Array, face: np.ndarray) -> np.ndarray:
     y, x = (part[face] for part in np.mgrid[: face.shape[0], : face.shape[1]].astype(float))
     middle = np.array((x.mean(), y.mean()))
     out, place = np.empty_like(frames), np.zeros(3)
-    for frame, soft, picture in zip(range(len(frames)), _blurred(frames, 1.5 * SMOOTH), frames):
+    for frame, (soft, picture) in enumerate(zip(_blurred(frames, 1.5 * SMOOTH), frames, strict=True)):
         slopes = np.stack([np.gradient(soft, axis=1), np.gradient(soft, axis=0)])
         for _ in range(30):
             to_x, to_y = _moved(x, y, middle, place)
@@ -179,7 +180,7 @@ def flow(frames: Array) -> np.ndarray:
     from skimage.registration import optical_flow_tvl1
 
     grey = _grey(frames).astype(np.float32)
-    return np.stack([np.stack(optical_flow_tvl1(a, b, num_warp=WARPS)[::-1], -1) for a, b in zip(grey, grey[1:])])
+    return np.stack([np.stack(optical_flow_tvl1(a, b, num_warp=WARPS)[::-1], -1) for a, b in pairwise(grey)])
 
 
 def amounts(frames: Array, *regions: np.ndarray) -> tuple[float, ...]:

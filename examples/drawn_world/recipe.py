@@ -1,4 +1,4 @@
-"""The recipe: everything in examples/drawn_world/models again, from a seed, in stages that each go on where they were interrupted.
+"""The recipe: everything in models/ again, from a seed, in stages that each go on where they were interrupted.
 
 videos         the talking world, drawn and spoken (needs the program espeak-ng)
 vae            the Wan VAE

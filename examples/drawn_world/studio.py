@@ -95,7 +95,7 @@ class _Shown:
 
 
 class Studio:
-    """The graph of workflows/fantasytalking_identity_motion.json, its nodes run in this process.
+    """The graphs of the templates fantasytalking_identity and fantasytalking_motion in one, run in this process.
 
     Args:
         folder: holds `models` and `runs`.

@@ -87,7 +87,7 @@ def crops(sounds: np.ndarray, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng((SEED, step))
     length = min(int(rng.uniform(*SECONDS) * SAMPLE_RATE), sounds.shape[1])
     rows, starts = rng.integers(len(sounds), size=BATCH), rng.integers(sounds.shape[1] - length + 1, size=BATCH)
-    speech = np.stack([sounds[row, start : start + length] for row, start in zip(rows, starts)])
+    speech = np.stack([sounds[row, start : start + length] for row, start in zip(rows, starts, strict=True)])
     speech[rng.random(BATCH) < MUTED] = 0
     gain, noise = 10 ** rng.uniform(-1, 0, (BATCH, 1)), 10 ** rng.uniform(-5, -2.5, (BATCH, 1))
     heard = speech * gain + rng.standard_normal(speech.shape, np.float32) * noise

@@ -18,18 +18,9 @@ from ..errors import FantasyTalkingError
 from ..files import complete
 from .audio import AudioWidths
 from .identity import IdentityWidths
-from .layouts import (
-    PARTS,
-    Weights,
-    audio_widths,
-    check_shapes,
-    identity_widths,
-    motion_ranges,
-    motion_widths,
-    our_name,
-    unknown,
-)
+from .layouts import PARTS, Weights, our_name, unknown
 from .motion import MotionRanges, MotionWidths
+from .sizes import audio_widths, check_shapes, identity_widths, motion_ranges, motion_widths
 
 FORMAT, VERSION = "fantasytalking", "1"
 PUBLISHED = "https://huggingface.co/acvlab/FantasyTalking (fantasytalking_model.ckpt)"
@@ -56,18 +47,20 @@ def parts_of(weights: Weights) -> tuple[str, ...]:
     return tuple(part for part in PARTS if any(key.startswith(f"{part}.") for key in weights))
 
 
-def _flatten(value: object, prefix: str = "") -> dict[str, torch.Tensor]:
+def _flatten(value: object, prefix: str = "") -> dict[str, object]:
     """A nested dict of tensors to a flat one; what is no tensor is kept, to be named as unknown."""
     if not isinstance(value, Mapping):
         return {prefix: value}
-    flat: dict[str, torch.Tensor] = {}
+    flat: dict[str, object] = {}
     for key, item in value.items():
         flat |= _flatten(item, f"{prefix}.{key}" if prefix else str(key))
     return flat
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _read_tensors(path: Path) -> tuple[Mapping[str, object], dict[str, str]]:
     """Tensors (mapped from disk, not yet in memory) and metadata of a safetensors file or a pickle.
+
+    A pickle may hold other things, too; they come along, to be named.
 
     What a file is, its first bytes say; people rename files.
     """
@@ -102,7 +95,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
             raise FantasyTalkingError(
                 f"'{path.name}' is an adapter file of version {version}, this pack reads version {VERSION}: update the pack."
             )
-        return {key: file.get_tensor(key) for key in file.keys()}, metadata
+        keys = file.keys()
+        return {key: file.get_tensor(key) for key in keys}, metadata
 
 
 def corrupt(name: str) -> FantasyTalkingError:
@@ -129,7 +123,7 @@ def read_adapter(*paths: str | Path) -> AdapterFile:
     metadata: dict[str, str] = {}
     strange: list[str] = []
     for path in map(Path, paths):
-        tensors, about = _read_tensors(path)
+        tensors, file_metadata = _read_tensors(path)
         if not any(map(our_name, tensors)):
             raise not_an_adapter(path.name, tensors)
         for key, tensor in tensors.items():
@@ -146,7 +140,7 @@ def read_adapter(*paths: str | Path) -> AdapterFile:
                     f"'{path.name}' holds {key} as {tensor.dtype}, expected floating-point weights: use {PUBLISHED}."
                 )
             weights[name] = tensor
-        metadata |= about
+        metadata |= file_metadata
     name = " + ".join(Path(path).name for path in paths)
     if strange:
         raise unknown(name, strange)
@@ -167,12 +161,12 @@ def save_adapter(path: str | Path, weights: Weights, metadata: Mapping[str, str]
     """
     path = Path(path)
     weights = {key: value.contiguous() for key, value in weights.items()}
-    about = {**(metadata or {}), "format": FORMAT, "version": VERSION, "parts": json.dumps(parts_of(weights))}
+    header = {**(metadata or {}), "format": FORMAT, "version": VERSION, "parts": json.dumps(parts_of(weights))}
     try:
         with complete(path) as partial:
             partial.touch()
             mode = partial.stat().st_mode
-            save_file(weights, partial, metadata=about)
+            save_file(weights, partial, metadata=header)
             partial.chmod(mode)  # safetensors makes files that only their owner may read
     except (OSError, SafetensorError) as error:
         raise FantasyTalkingError(f"'{path}' can't be written: {error}.") from error

@@ -44,9 +44,8 @@ def faces(pictures: torch.Tensor, points: Sequence[torch.Tensor | None]) -> torc
         raise FantasyTalkingError(
             f"face is {width}×{height} pixels, expected at least {MIN_FACE_SIDE} on each side: use a larger picture."
         )
-    return torch.stack(
-        [centred(picture) if five is None else aligned(picture, five) for picture, five in zip(pictures, points)]
-    )
+    pairs = zip(pictures, points, strict=True)
+    return torch.stack([centred(picture) if five is None else aligned(picture, five) for picture, five in pairs])
 
 
 def similarity(points: torch.Tensor) -> tuple[complex, complex]:
@@ -63,7 +62,8 @@ def similarity(points: torch.Tensor) -> tuple[complex, complex]:
     centre, target = sum(found) / len(found), sum(wanted) / len(wanted)
     squares = sum(abs(z - centre) ** 2 for z in found)
     spread = math.sqrt(squares / len(found))
-    a = sum((z - centre).conjugate() * (w - target) for z, w in zip(found, wanted)) / squares if squares else 0
+    products = sum((z - centre).conjugate() * (w - target) for z, w in zip(found, wanted, strict=True))
+    a = products / squares if squares else 0
     if not spread >= MIN_SPREAD or not a:
         raise FantasyTalkingError(
             f"The landmarks are of no face or too small a one: eyes, nose and mouth lie {spread:.1f} pixels around "

@@ -77,7 +77,7 @@ def find_faces(
         todo = f"wire face_landmarks from {DETECTOR}, or a mask painted over the face."
     for number, found in enumerate(faces, 1):
         if not found:
-            raise FantasyTalkingError(f"No face was found in {_picture(number, faces)}: {todo}")
+            raise FantasyTalkingError(f"No face was found in {_picture(number, len(faces))}: {todo}")
     return faces
 
 
@@ -92,7 +92,7 @@ def _mask_boxes(mask: Any, pictures: torch.Tensor) -> list[Box]:
     for number, one in enumerate(masks, 1):
         if not one.any():
             raise FantasyTalkingError(
-                f"The mask of {_picture(number, masks)} is empty, expected values above 0.5 on the face: paint over the "
+                f"The mask of {_picture(number, len(masks))} is empty, expected values above 0.5 on the face: paint over the "
                 "face in the mask editor, or unwire mask."
             )
     if len(masks) not in (1, count):
@@ -127,21 +127,21 @@ def choose(faces: Sequence[Sequence[Box]], face_index: int) -> list[Box]:
         if not 0 <= face_index < len(found):
             count, last = ("1 face was", 0) if len(found) == 1 else (f"{len(found)} faces were", len(found) - 1)
             raise FantasyTalkingError(
-                f"face_index is {face_index}, but {count} found in {_picture(number, faces)}: expected 0"
+                f"face_index is {face_index}, but {count} found in {_picture(number, len(faces))}: expected 0"
                 f"{f' to {last}' if last else ''}, counted from the largest face."
             )
     return [found[face_index] for found in faces]
 
 
-def _picture(number: int, batch: Sequence[Any]) -> str:
-    return "the picture" if len(batch) == 1 else f"picture {number} of {len(batch)}"
+def _picture(number: int, count: int) -> str:
+    return "the picture" if count == 1 else f"picture {number} of {count}"
 
 
 def cut_out(pictures: torch.Tensor, crops: Sequence[Crop]) -> torch.Tensor:
     """One crop of each picture `[B, H, W, 3]` as `[B, S, S, 3]`: S is the largest side, smaller ones are enlarged."""
     side = max(crop.side for crop in crops)
     faces = []
-    for picture, crop in zip(pictures, crops):
+    for picture, crop in zip(pictures, crops, strict=True):
         face = crop.cut(picture)
         if crop.side != side:
             face = face.movedim(-1, 0)[None]

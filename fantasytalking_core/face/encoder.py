@@ -6,7 +6,7 @@ opened when faces are embedded and dropped right after, which costs a fraction o
 between nodes holds a file's name and sizes only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +27,7 @@ PUBLISHED = "https://github.com/deepinsight/insightface/tree/master/model_zoo"
 EXPECTED = f"a face recognition model such as w600k_r50.onnx, 1×3×{SIZE}×{SIZE} → 1×512"
 MIN_WIDTH = 64
 """Numbers; models for faces of this size that give fewer (expressions, quality) do not tell who it is."""
-TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+TYPES: Mapping[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 ACCELERATORS = {
     "cuda": ("CUDAExecutionProvider", "ROCMExecutionProvider"),  # PyTorch calls AMD's cards cuda, too
     "mps": ("CoreMLExecutionProvider",),
@@ -121,7 +121,7 @@ def read_face_encoder(path: Path) -> FaceEncoder:
 
 def _takes_a_face(shape: Sequence[int | str | None]) -> bool:
     return len(shape) == 4 and all(
-        found == wanted or not isinstance(found, int) for found, wanted in zip(shape, (1, 3, SIZE, SIZE))
+        found == wanted or not isinstance(found, int) for found, wanted in zip(shape, (1, 3, SIZE, SIZE), strict=True)
     )
 
 

@@ -40,7 +40,7 @@ class WindowMap(comfy.conds.CONDRegular):
 
 def with_entries(conditioning: Conditioning, entries: dict[str, Any]) -> Conditioning:
     """A copy whose items carry `entries` in their `model_conds`."""
-    return [[text, {**about, "model_conds": {**about.get("model_conds", {}), **entries}}] for text, about in conditioning]
+    return [[text, {**options, "model_conds": {**options.get("model_conds", {}), **entries}}] for text, options in conditioning]
 
 
 def entries_of(speech: Speech, clip_level: bool = False) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def entries_of_motion(motion: Motion) -> dict[str, Any]:
 
 def without_speech(conditioning: Conditioning) -> Conditioning:
     """A copy that carries no speech."""
-    return [[text, {**about, "model_conds": silent(about.get("model_conds", {}))}] for text, about in conditioning]
+    return [[text, {**options, "model_conds": silent(options.get("model_conds", {}))}] for text, options in conditioning]
 
 
 def silent(model_conds: dict[str, Any]) -> dict[str, Any]:
@@ -78,23 +78,23 @@ def faceless(model_conds: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in model_conds.items() if key != IDENTITY}
 
 
-def speech_of(about: dict[str, Any]) -> dict[str, Any]:
+def speech_of(options: dict[str, Any]) -> dict[str, Any]:
     """The speech entries of one item, or nothing."""
-    return {key: value for key, value in about.get("model_conds", {}).items() if key in (SPEECH, WINDOWS)}
+    return {key: value for key, value in options.get("model_conds", {}).items() if key in (SPEECH, WINDOWS)}
 
 
 def carries(conditioning: Conditioning, entry: str) -> bool:
     """Whether any item has this entry (`SPEECH`, `IDENTITY`, `MOTION`)."""
-    return any(entry in about.get("model_conds", {}) for _, about in conditioning)
+    return any(entry in options.get("model_conds", {}) for _, options in conditioning)
 
 
 def hearing_as(negative: Conditioning, positive: Conditioning) -> Conditioning:
     """The negative with the positive's speech; of several speeches, each where and when the positive hears it."""
-    speakers = [about for _, about in positive if SPEECH in about.get("model_conds", {})]
-    if len({id(about["model_conds"][SPEECH].cond) for about in speakers}) < 2:
+    speakers = [options for _, options in positive if SPEECH in options.get("model_conds", {})]
+    if len({id(options["model_conds"][SPEECH].cond) for options in speakers}) < 2:
         return with_entries(negative, speech_of(speakers[0]) if speakers else {})
     return [
-        [text, {**about, **{key: speaker[key] for key in PLACES if key in speaker}}]
+        [text, {**options, **{key: speaker[key] for key in PLACES if key in speaker}}]
         for speaker in speakers
-        for text, about in with_entries(negative, speech_of(speaker))
+        for text, options in with_entries(negative, speech_of(speaker))
     ]

@@ -79,16 +79,16 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
         conds = [positive, negative]
         if passes.speech:
             conds = [self.conds[CONDS[passes.speech]], negative, positive]
-        about = {"input": x, "sigma": timestep, "model": self.inner_model, "model_options": model_options}
+        shared = {"input": x, "sigma": timestep, "model": self.inner_model, "model_options": model_options}
         if calc := model_options.get("sampler_calc_cond_batch_function"):
-            out = calc({"conds": conds, **about})
+            out = calc({"conds": conds, **shared})
         else:
             out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
         # the host's own classifier-free guidance, with what other packs hang into it, on the text
         pair = [out[-1] if passes.speech else out[0], out[1]]
         for fn in model_options.get("sampler_pre_cfg_function", []):
             args = {"conds": [positive, negative], "conds_out": pair, "cond_scale": self.cfg, "timestep": timestep}
-            pair = fn({**args, **about})
+            pair = fn({**args, **shared})
         guided = comfy.samplers.cfg_function(
             self.inner_model, *pair[:2], self.cfg, x, timestep, model_options=model_options, cond=positive, uncond=negative
         )

@@ -5,7 +5,7 @@ Their files are found by the names that the host's loaders show, or by a path.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.clip_vision
 import comfy.latent_formats
@@ -20,7 +20,7 @@ from ..errors import FantasyTalkingError, first_line
 from ..face import alignment as face_alignment
 from ..face.encoder import read_face_encoder
 from ..speech.wav2vec import is_wav2vec2_folder
-from ..training.data.encoders import PARTS, SIDE_FILE, Encoders
+from ..training.data.encoders import SIDE_FILE, Encoders
 from . import folders
 from .face_embedding import embed_faces
 from .folders import model_path, path_or_name
@@ -31,6 +31,8 @@ DETECTION_BATCH = 16
 """Frames that are looked at together, as by the host's node."""
 DETECTION_SCORE = 0.5
 """From which on a face is one, as by default in the host's node; `prepare` asks for more of the whole clip."""
+
+T = TypeVar("T")
 
 
 def load_encoders(
@@ -46,32 +48,31 @@ def load_encoders(
     Raises:
         FantasyTalkingError: a file is missing, broken, or of another kind of model.
     """
+    video = model_path("vae", vae)
+    speech = path_or_name(wav2vec, folders.wav2vec_path, is_wav2vec2_folder)
     paths = {
-        "vae": model_path("vae", vae),
-        "wav2vec": path_or_name(wav2vec, folders.wav2vec_path, is_wav2vec2_folder),
         "text": None if text_encoder is None else model_path("text_encoders", text_encoder),
         "clip": None if clip_vision is None else model_path("clip_vision", clip_vision),
         "landmarks": None if landmarker is None else model_path("detection", landmarker),
         "face": None if face_encoder is None else path_or_name(face_encoder, folders.face_encoder_path),
     }
-    loaders = {
-        "vae": video_encoder,
-        "wav2vec": speech_encoder,
-        "text": text_encoder_of,
-        "clip": image_encoder,
-        "landmarks": landmark_detector,
-        "face": face_encoder_of,
-    }
-    functions = {part: None if paths[part] is None else loaders[part](paths[part]) for part in PARTS}
     return Encoders(
-        video=functions["vae"],
-        speech=functions["wav2vec"],
-        text=functions["text"],
-        image=functions["clip"],
-        landmarks=functions["landmarks"],
-        face=functions["face"],
-        models={part: SIDE_FILE if path is None else described(path) for part, path in paths.items()},
+        video=video_encoder(video),
+        speech=speech_encoder(speech),
+        text=_if_named(paths["text"], text_encoder_of),
+        image=_if_named(paths["clip"], image_encoder),
+        landmarks=_if_named(paths["landmarks"], landmark_detector),
+        face=_if_named(paths["face"], face_encoder_of),
+        models={
+            "vae": described(video),
+            "wav2vec": described(speech),
+            **{part: SIDE_FILE if path is None else described(path) for part, path in paths.items()},
+        },
     )
+
+
+def _if_named(path: Path | None, load: Callable[[Path], T]) -> T | None:
+    return None if path is None else load(path)
 
 
 def described(path: Path) -> str:
@@ -171,7 +172,8 @@ def landmark_detector(path: Path) -> Callable[[torch.Tensor], dict[str, Any]]:
         pictures = list((frames * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
         found = _detect(model, pictures, "short")
         missed = [index for index, faces in enumerate(found) if not faces]
-        for index, faces in zip(missed, _detect(model, [pictures[index] for index in missed], "full")):
+        from_afar = _detect(model, [pictures[index] for index in missed], "full")
+        for index, faces in zip(missed, from_afar, strict=True):
             found[index] = faces
         return {"frames": found, "image_size": tuple(frames.shape[1:3]), "connection_sets": model.connection_sets}
 

@@ -3,8 +3,9 @@
 Z′ = Z + λ1·Attn(Q, K_audio, V_audio) + λ2·Attn(Q, K_id, V_id)                                        (Eq. 4)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
@@ -18,6 +19,8 @@ from ..speech.speech import Speech
 # PyTorch's own attention: it takes masks in every setup of the host, and with so few keys none is faster.
 attention = attention_pytorch
 
+T = TypeVar("T")
+
 
 @dataclass
 class Call:
@@ -26,6 +29,7 @@ class Call:
     Attributes:
         inner: the attention override of another pack, which is called first.
         dit: the host's DiT that is called, on its own device.
+        adapter: None where keys and values were prepared.
         cache: what the sampling run keeps; None outside of one, and nothing is kept.
         speech, windows: what the latent frames hear; no windows at clip level.
         audio_strength, identity_strength: λ1 and λ2.
@@ -38,8 +42,8 @@ class Call:
     """
 
     inner: Any
-    dit: torch.nn.Module
-    adapter: Adapter
+    dit: Any
+    adapter: Adapter | None
     cache: RunCache | None
     speech: Speech | None
     windows: torch.Tensor | None
@@ -60,18 +64,17 @@ class Call:
     def add(self, out: torch.Tensor, q: torch.Tensor, heads: int, block: int) -> torch.Tensor:
         """Speech and face on top of the block's other cross-attention."""
         if self.heard is None and self.speech is not None:
-            self.heard = self.prepare_speech(q)
+            self.heard = self.prepare_speech(self.speech, q)
         if self.face is None and self.identity is not None:
-            self.face = self.prepare_face(q)
+            self.face = self.prepare_face(self.identity, q)
         if self.heard is not None:
-            out = torch.add(out, self.hear(q, heads, block), alpha=self.audio_strength)
+            out = torch.add(out, self.hear(*self.heard, q, heads, block), alpha=self.audio_strength)
         if self.face is not None:
             seen = face_attention(q, *self.face(block), heads, attention)
             out = torch.add(out, seen, alpha=self.identity_strength)
         return out
 
-    def hear(self, q: torch.Tensor, heads: int, block: int) -> torch.Tensor:
-        call, mask = self.heard
+    def hear(self, call: CallKeysValues, mask: torch.Tensor | None, q: torch.Tensor, heads: int, block: int) -> torch.Tensor:
         k, v = call.block(block)
         if call.windows is None:
             return clip_attention(q, k, v, heads, attention=attention)
@@ -82,35 +85,28 @@ class Call:
             heard = torch.nn.functional.pad(heard, (0, 0, first, q.shape[1] - first - count))
         return heard
 
-    def prepare_speech(self, q: torch.Tensor) -> tuple[CallKeysValues, torch.Tensor | None]:
+    def prepare_speech(self, speech: Speech, q: torch.Tensor) -> tuple[CallKeysValues, torch.Tensor | None]:
         """Keys and values, and the windows' mask: the same for every block of a call."""
-        tokens = self.speech.tokens
-        speech = self.kept(
-            self.speech,
-            tokens.shape[0] + 1,
-            q,
-            lambda keep: SpeechKeysValues(self.adapter.audio, tokens, q.device, q.dtype, keep),
+        audio, tokens = self.weights().audio, speech.tokens
+        source = self.kept(
+            speech, tokens.shape[0] + 1, q, lambda keep: SpeechKeysValues(audio, tokens, q.device, q.dtype, keep)
         )
         # the rows of a batch share the speech, and so the windows
-        call = speech.for_call(None if self.windows is None else self.windows[:1].to(q.device))
+        call = source.for_call(None if self.windows is None else self.windows[:1].to(q.device))
         return call, None if call.windows is None else window_mask(call.windows, q.dtype)
 
-    def prepare_face(self, q: torch.Tensor) -> BlockKeysValues:
+    def prepare_face(self, identity: Identity, q: torch.Tensor) -> BlockKeysValues:
         """Keys and values of the face, from the adapter's own weights or from the DiT's."""
-        identity = self.identity
-        if not isinstance(identity, FaceTokens):
-            branch = self.adapter.identity
-            return self.kept(
-                identity,
-                branch.widths.queries,
-                q,
-                lambda keep: of_identity(branch, identity.vector, q.device, q.dtype, keep),
-            )
-        if self.weights_change:
-            return self.own_image_attention(q, keep=False)
-        return self.kept(identity, identity.tokens.shape[0], q, lambda keep: self.own_image_attention(q, keep))
+        if isinstance(identity, FaceTokens):
+            tokens = identity.tokens
+            if self.weights_change:
+                return self.own_image_attention(tokens, q, keep=False)
+            return self.kept(identity, tokens.shape[0], q, lambda keep: self.own_image_attention(tokens, q, keep))
+        branch, vector = self.weights().identity, identity.vector
+        assert branch is not None, "identity weights were looked for before the run"
+        return self.kept(identity, branch.widths.queries, q, lambda keep: of_identity(branch, vector, q.device, q.dtype, keep))
 
-    def own_image_attention(self, q: torch.Tensor, keep: bool) -> BlockKeysValues:
+    def own_image_attention(self, tokens: torch.Tensor, q: torch.Tensor, keep: bool) -> BlockKeysValues:
         """The face as a second image: through the DiT's image embedding and its blocks' image keys and values.
 
         The modules are called and their weights never read, so that LoRAs, fp8, GGUF and offloading count as they do
@@ -121,9 +117,13 @@ class Call:
             block = self.dit.blocks[index].cross_attn
             return block.norm_k_img(block.k_img(rows)), block.v_img(rows)
 
-        return BlockKeysValues(self.dit.img_emb(self.identity.tokens[None].to(q)), key_value, keep)
+        return BlockKeysValues(self.dit.img_emb(tokens[None].to(q)), key_value, keep)
 
-    def kept(self, source: object, rows: int, q: torch.Tensor, make: Any) -> Any:
+    def weights(self) -> Adapter:
+        assert self.adapter is not None, "without an adapter, keys and values are prepared by who makes the call"
+        return self.adapter
+
+    def kept(self, source: object, rows: int, q: torch.Tensor, make: Callable[[bool], T]) -> T:
         if self.cache is None:
             return make(False)
-        return self.cache.get(self.adapter, source, rows, q.device, q.dtype, make)
+        return self.cache.get(self.weights(), source, rows, q.device, q.dtype, make)

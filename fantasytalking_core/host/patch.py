@@ -74,7 +74,7 @@ class AppliedAdapter:
         bit-identical.
         """
         guider, cache = executor.class_obj, RunCache()
-        adapter = adapter_of(guider.model_patcher)
+        adapter = applied_adapter(guider.model_patcher)
         for items in guider.conds.values():
             for item in items:
                 self.check(item["model_conds"], noise.shape, adapter)
@@ -124,7 +124,7 @@ class AppliedAdapter:
         tokens_per_frame = ((x.shape[-2] + 1) // 2) * ((x.shape[-1] + 1) // 2)
         has_reference = kwargs.get("reference_latent") is not None and base.diffusion_model.ref_conv is not None
         options = transformer_options.copy()
-        dit, adapter = uncompiled(base.diffusion_model), adapter_of(base.current_patcher)
+        dit, adapter = uncompiled(base.diffusion_model), applied_adapter(base.current_patcher)
         options[KEY] = Call(
             inner=options.get("optimized_attention_override"),
             dit=dit,
@@ -149,6 +149,13 @@ def adapter_of(model: ModelPatcher) -> Adapter | None:
     """The adapter that is applied to a MODEL, on that model's own device."""
     patchers = model.get_additional_models_with_key(KEY)
     return patchers[0].model if patchers else None
+
+
+def applied_adapter(model: ModelPatcher) -> Adapter:
+    """The adapter of a MODEL that has the wrappers, which come and go with it."""
+    adapter = adapter_of(model)
+    assert adapter is not None, "the wrappers were applied together with an adapter"
+    return adapter
 
 
 def apply_adapter(

@@ -24,7 +24,7 @@ def timestep_embedding_plus(dit: torch.nn.Module, motion: torch.Tensor | None) -
         rows = motion.repeat_interleave(embedding.shape[0] // motion.shape[0], dim=0)
         return embedding + rows.to(embedding)
 
-    handle = dit.time_embedding.register_forward_hook(add)
+    handle = dit.get_submodule("time_embedding").register_forward_hook(add)
     try:
         yield
     finally:

@@ -131,7 +131,7 @@ class TrainingDit:
         Only within `gradients`, as is the backward pass.
         """
         mask = torch.zeros_like(x[:, :MASK_CHANNELS])
-        mask[:, :, 0] = rearrange(batch.shown, "b -> b 1 1 1")
+        mask[:, :, 0] = rearrange(batch.has_image, "b -> b 1 1 1")
         seen = torch.cat([x, mask, batch.image], dim=1)
         call = self.call(x.shape, added)
         options: dict[str, Any] = {

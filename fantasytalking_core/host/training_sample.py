@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import comfy.clip_vision
 import comfy.samplers
@@ -82,19 +83,19 @@ def conditioning(
     mask[:, :, 0] = 0
     clip = comfy.clip_vision.Output()
     clip["penultimate_hidden_states"] = sample.clip[None].float()
-    about = {
+    image_options = {
         "concat_latent_image": dit.base.process_latent_out(image),
         "concat_mask": mask,
         "clip_vision_output": clip,
     }
-    entries = {}
+    entries: dict[str, Any] = {}
     if adapter.identity is not None and sample.face is not None:
         entries |= entries_of_face(FaceEmbedding(sample.face.float()))
     if adapter.motion is not None:
         entries |= entries_of_motion(Motion(*dataset.coefficients(sample).tolist()))
 
     def with_text(text: torch.Tensor) -> Conditioning:
-        return with_entries([[padded(text, dataset.config.text_rows)[None], dict(about)]], entries)
+        return with_entries([[padded(text, dataset.config.text_rows)[None], dict(image_options)]], entries)
 
     speech = Speech(sample.speech.float(), dataset.index.frames, dataset.index.fps)
     positive = with_entries(with_text(sample.text), entries_of(speech, clip_level=level == "clip"))

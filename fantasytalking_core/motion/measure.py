@@ -90,15 +90,15 @@ def body(pose: Any, frames: int) -> Measured:
         FantasyTalkingError: no POSE_KEYPOINT, one of another clip, or fewer than two frames with both shoulders.
     """
     people = [_largest(_people(frame)) for frame in _frames(pose, frames)]
-    found = [index for index, joints in enumerate(people) if joints is not None]
+    found = {index: person for index, person in enumerate(people) if person is not None}
     if len(found) < MIN_FRAMES:
         raise too_few("both shoulders of a person", len(found), frames)
-    joints = torch.stack([people[index] for index in found])
+    joints = torch.stack(list(found.values()))
     seen = joints[..., 2] >= MIN_SCORE
     widths = (joints[:, RIGHT_SHOULDER, :2] - joints[:, LEFT_SHOULDER, :2]).norm(dim=-1)
     points = joints[..., :2] / widths.median()
     counted = seen & (seen.float().mean(0) >= 0.5)
-    return _measured(points, counted, found, frames)
+    return _measured(points, counted, list(found), frames)
 
 
 def _frames(pose: Any, frames: int) -> list:

@@ -1,6 +1,7 @@
 """A picture of how much face and body move over a clip."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from PIL import ImageDraw
@@ -35,7 +36,7 @@ class Panel:
 def plot(panels: list[Panel]) -> torch.Tensor:
     """The curves one below the other, an IMAGE `[1, H, W, 3]`; stretches without face or joints are shaded."""
     image, draw = sheet(WIDTH, HEIGHT * len(panels))
-    for index, (panel, colour) in enumerate(zip(panels, COLOURS)):
+    for index, (panel, colour) in enumerate(zip(panels, COLOURS, strict=True)):
         _panel(draw, panel, index * HEIGHT, colour)
     return finished(image)
 
@@ -48,8 +49,8 @@ def _panel(draw: ImageDraw.ImageDraw, panel: Panel, top: int, colour: str) -> No
         draw.text((left, upper), "not measured (no pose_keypoints wired): neutral", INK, small)
         return
     low, high = panel.between
-    about = f"variance {panel.measured.variance:.3g} between {low:g} and {high:g}"
-    draw.text((right, top + 18), about, INK, small, anchor="ra")
+    caption = f"variance {panel.measured.variance:.3g} between {low:g} and {high:g}"
+    draw.text((right, top + 18), caption, INK, small, anchor="ra")
     draw.text((left, top + 42), f"distance of the points from their mean places, in {panel.unit}", INK, small)
     curve = panel.measured.curve.tolist()
     highest = max([value for value in curve if value == value] + [high**0.5]) * 1.1
@@ -69,7 +70,7 @@ def _panel(draw: ImageDraw.ImageDraw, panel: Panel, top: int, colour: str) -> No
         draw.text((left + index * step, lower + 8), str(index), INK, small, anchor="ma")
     draw.text(((left + right) / 2, lower + 24), "frame", INK, small, anchor="ma")
     points = [place(index, value) if value == value else None for index, value in enumerate(curve)]
-    for start, end in zip(points, points[1:]):
+    for start, end in pairwise(points):
         if start and end:
             draw.line((*start, *end), colour, 3)
     for point in points:

@@ -103,13 +103,13 @@ def plot(speech: Speech) -> torch.Tensor:
 
 def _head(draw: ImageDraw.ImageDraw, speech: Speech) -> None:
     title, small = fonts()
-    about = [f"{speech.latent_frames} latent frames", f"{speech.tokens.shape[0]} tokens"]
+    facts = [f"{speech.latent_frames} latent frames", f"{speech.tokens.shape[0]} tokens"]
     if speech.sound is not None:
-        about.append(f"peak {decibels(speech.sound.envelope.abs().max()):.1f} dB")
+        facts.append(f"peak {decibels(speech.sound.envelope.abs().max()):.1f} dB")
     if speech.silence:
-        about.append(f"{speech.silence:.2f} s of silence added")
+        facts.append(f"{speech.silence:.2f} s of silence added")
     draw.text((LEFT, 12), f"speech: {speech.frames} frames, {speech.seconds:.2f} s at {speech.fps:g} fps", SOUND, title)
-    draw.text((WIDTH - RIGHT, 17), " · ".join(about), INK, small, anchor="ra")
+    draw.text((WIDTH - RIGHT, 17), " · ".join(facts), INK, small, anchor="ra")
     legend = "bars: what each latent frame hears; bright: while it is shown"
     if not latent_frames_fit(speech.frames):
         legend = "the clip is too long for its latent frames to be drawn"
@@ -142,9 +142,10 @@ class _Row:
         return self.x(seconds * self.speech.fps)
 
     def silence(self) -> None:
-        if not self.speech.silence:
+        sound = self.speech.sound
+        if sound is None or not self.speech.silence:
             return
-        start = self.at(self.speech.sound.recorded)
+        start = self.at(sound.recorded)
         if self.end > start:
             self.draw.rectangle((start, self.top, self.end, self.bottom), GAP)
         if self.end - start > MIN_LABEL:

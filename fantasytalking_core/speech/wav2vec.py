@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -60,10 +60,10 @@ def load_wav2vec2(folder: Path) -> tuple["Wav2Vec2Model", "Wav2Vec2FeatureExtrac
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
     dtype = "dtype" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56) else "torch_dtype"
+    options: dict[str, Any] = {dtype: torch.float32, "output_loading_info": True}
     try:
-        model, report = Wav2Vec2Model.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, **{dtype: torch.float32}
-        )
+        loaded: Any = Wav2Vec2Model.from_pretrained(folder, local_files_only=True, **options)
+        model, report = loaded  # two with output_loading_info, of which the library's types know nothing
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises a different type for each way a file can be broken
         if any(isinstance(cause, pickle.UnpicklingError) for cause in causes(error)):
@@ -144,7 +144,8 @@ def norm_of_the_whole(
         return
     (kernel,), (stride,) = layer.conv.kernel_size, layer.conv.stride
     size = int(PIECE_SECONDS * SAMPLE_RATE) // stride * stride
-    count, total, total_of_squares = 0, 0.0, 0.0
+    count = 0
+    total = total_of_squares = torch.zeros((), dtype=torch.float64)
     for start in range(0, samples - kernel + 1, size):
         out = layer.conv(hear(start, start + size + kernel - stride)[:, None])
         variance, mean = (value.cpu().double() for value in torch.var_mean(out, dim=(0, 2), correction=0))
@@ -181,7 +182,7 @@ def encode(
     """
     config = model.config
     hop, field = math.prod(config.conv_stride), 1
-    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride)):
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
         field = (field - 1) * stride + kernel
     samples = speech.shape[0]
     if samples < field:
@@ -189,7 +190,8 @@ def encode(
             f"The clip lasts {samples} samples at 16 kHz, expected at least {field}: use a lower fps or more frames."
         )
     tokens = (samples - field) // hop + 1
-    mean, scale = 0.0, 1.0
+    mean: torch.Tensor | float = 0.0
+    scale: torch.Tensor | float = 1.0
     if extractor.do_normalize:  # its own arithmetic over the whole, without its copies of an hour of speech
         variance, mean = torch.var_mean(speech, correction=0)
         scale = torch.rsqrt(variance + 1e-7)

@@ -8,6 +8,7 @@ window map, which divides tokens by frames, then stretches the speech over the c
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -71,10 +72,8 @@ def recording(audio: object) -> Recording:
             f"audio is {_kind(audio)}, expected the host's AUDIO with waveform and sample_rate: wire an AUDIO output."
         )
     waveform, rate = audio["waveform"], audio["sample_rate"]
-    try:
+    with suppress(TypeError, ValueError, OverflowError):
         rate = int(rate)
-    except (TypeError, ValueError, OverflowError):
-        pass
     if not isinstance(rate, int) or rate < MIN_RATE:
         raise FantasyTalkingError(
             f"audio has a sample rate of {rate}, expected {MIN_RATE} Hz or more: load the recording again."

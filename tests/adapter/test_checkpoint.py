@@ -14,11 +14,11 @@ from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.file import read_adapter, save_adapter
 from fantasytalking_core.commands import convert
 from fantasytalking_core.errors import FantasyTalkingError
+from support import ROOT
 from support.adapters import (
     COMMUNITY,
     LAYOUTS,
     PUBLISHED,
-    ROOT,
     SPLIT,
     WHOLE,
     WIDTHS,

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from drawn_world import ROOT, evidence
-from drawn_world.evaluation import NEUTRAL, SETTINGS, STRANGER, THROUGH_VAE, TRUTH, Record
+from drawn_world.records import NEUTRAL, SETTINGS, STRANGER, THROUGH_VAE, TRUTH, Record
 from drawn_world.studio import Sampling
 from drawn_world.world import videos
 from support.world import voice

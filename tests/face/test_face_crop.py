@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from support.faces import landmarks, points, square
+from fantasytalking_core.errors import FantasyTalkingError
+from support.faces import crop, landmarks, points, refusal_of_crop, square
 
 
 def noise(count: int, height: int, width: int) -> torch.Tensor:
@@ -14,7 +15,7 @@ def noise(count: int, height: int, width: int) -> torch.Tensor:
 # -------------------------------------------------------------------------------------------------- by landmarks
 
 
-def test_the_square_is_as_large_as_the_faces_longer_side_with_the_padding_on_every_side(crop):
+def test_the_square_is_as_large_as_the_faces_longer_side_with_the_padding_on_every_side():
     """A box of 60×100 around (130, 150), 20 % of 100 on every side: 140×140 from (60, 80)."""
     picture = noise(1, 300, 400)
     face, mask, _ = crop(picture, padding=0.2, face_landmarks=landmarks([points(100, 100, 160, 200)], size=(300, 400)))
@@ -23,13 +24,13 @@ def test_the_square_is_as_large_as_the_faces_longer_side_with_the_padding_on_eve
     assert mask.shape == (1, 300, 400)
 
 
-def test_without_padding_it_is_the_face_alone(crop):
+def test_without_padding_it_is_the_face_alone():
     picture = noise(1, 300, 400)
     face, _, _ = crop(picture, padding=0.0, face_landmarks=landmarks([points(50, 20, 150, 120)], size=(300, 400)))
     assert torch.equal(face, picture[:, 20:120, 50:150])
 
 
-def test_outside_of_the_picture_its_edge_goes_on(crop):
+def test_outside_of_the_picture_its_edge_goes_on():
     """A box of 100×100 in the corner with a padding of 50: 50 rows and columns are outside."""
     picture = noise(1, 300, 400)
     face, mask, _ = crop(picture, padding=0.5, face_landmarks=landmarks([points(0, 200, 100, 300)], size=(300, 400)))
@@ -41,7 +42,7 @@ def test_outside_of_the_picture_its_edge_goes_on(crop):
     assert square(mask[0]) == (0, 150, 150, 300)
 
 
-def test_a_square_larger_than_the_picture_is_padded_on_all_sides(crop):
+def test_a_square_larger_than_the_picture_is_padded_on_all_sides():
     picture = noise(1, 64, 64)
     face, mask, _ = crop(picture, padding=2.0, face_landmarks=landmarks([points(0, 0, 64, 64)], size=(64, 64)))
     assert face.shape == (1, 320, 320, 3)
@@ -50,20 +51,20 @@ def test_a_square_larger_than_the_picture_is_padded_on_all_sides(crop):
 
 
 @pytest.mark.parametrize("face_index, expected", [(0, (100, 0, 200, 100)), (1, (0, 0, 80, 80)), (2, (220, 0, 260, 40))])
-def test_face_index_counts_from_the_largest(crop, face_index, expected):
+def test_face_index_counts_from_the_largest(face_index, expected):
     faces = [points(0, 0, 80, 80), points(220, 0, 260, 40), points(100, 0, 200, 100)]
     _, mask, _ = crop(noise(1, 128, 300), padding=0.0, face_index=face_index, face_landmarks=landmarks(faces, size=(128, 300)))
     assert square(mask[0]) == expected
 
 
-def test_landmarks_go_before_the_mask(crop):
+def test_landmarks_go_before_the_mask():
     mask = torch.zeros(1, 128, 128)
     mask[:, 90:120, 90:120] = 1
     found = landmarks([points(10, 10, 50, 50)], size=(128, 128))
     assert square(crop(noise(1, 128, 128), padding=0.0, mask=mask, face_landmarks=found)[1][0]) == (10, 10, 50, 50)
 
 
-def test_in_a_batch_every_picture_gives_one_face_of_the_largest_ones_size(crop):
+def test_in_a_batch_every_picture_gives_one_face_of_the_largest_ones_size():
     """Crops of 40 and 80 pixels: the smaller one is enlarged, and keeps its proportions."""
     pictures = noise(2, 128, 128)
     pictures[0, 20:60, 20:60] = torch.linspace(0, 1, 40)[None, :, None]
@@ -76,7 +77,7 @@ def test_in_a_batch_every_picture_gives_one_face_of_the_largest_ones_size(crop):
     assert [square(mask) for mask in masks] == [(20, 20, 60, 60), (30, 40, 110, 120)]
 
 
-def test_landmarks_without_a_face_in_a_picture_are_an_error_that_says_in_which(refusal_of_crop):
+def test_landmarks_without_a_face_in_a_picture_are_an_error_that_says_in_which():
     message = refusal_of_crop(noise(2, 128, 128), face_landmarks=landmarks([points(0, 0, 50, 50)], [], size=(128, 128)))
     assert message == (
         "No face was found in picture 2 of 2: lower min_confidence of Detect Face Landmarks (MediaPipe), or wire a mask "
@@ -84,7 +85,7 @@ def test_landmarks_without_a_face_in_a_picture_are_an_error_that_says_in_which(r
     )
 
 
-def test_an_index_beyond_the_faces_of_one_picture_says_of_which(refusal_of_crop):
+def test_an_index_beyond_the_faces_of_one_picture_says_of_which():
     one, two = [points(0, 0, 50, 50)], [points(0, 0, 50, 50), points(60, 0, 90, 30)]
     found = landmarks(two, one, two, size=(128, 128))
     assert "face_index is 1, but 1 face was found in picture 2 of 3: expected 0," in refusal_of_crop(
@@ -96,7 +97,7 @@ def test_an_index_beyond_the_faces_of_one_picture_says_of_which(refusal_of_crop)
     )
 
 
-def test_landmarks_of_another_picture_are_refused(refusal_of_crop):
+def test_landmarks_of_another_picture_are_refused():
     found = landmarks([points(0, 0, 50, 50)], size=(256, 256))
     assert "face_landmarks are of 1 pictures of 256×256, image has 1 of 128×128" in refusal_of_crop(
         noise(1, 128, 128), face_landmarks=found
@@ -112,19 +113,19 @@ def painted(height: int, width: int, left: int, top: int, right: int, bottom: in
     return mask
 
 
-def test_the_masks_box_is_the_face(crop):
+def test_the_masks_box_is_the_face():
     """Two strokes, one box around both: 20 to 120 and 40 to 100; soft edges up to 0.5 don't count."""
     mask = painted(200, 300, 20, 40, 30, 50) + painted(200, 300, 100, 90, 120, 100) + painted(200, 300, 150, 0, 300, 200, 0.5)
     assert square(crop(noise(1, 200, 300), padding=0.0, mask=mask)[1][0]) == (20, 20, 120, 120)
 
 
-def test_a_mask_of_another_size_and_the_same_proportions_is_scaled(crop):
+def test_a_mask_of_another_size_and_the_same_proportions_is_scaled():
     """Half the size: 30 to 50 and 10 to 30 become 60 to 100 and 20 to 60."""
     mask = painted(100, 150, 30, 10, 50, 30)
     assert square(crop(noise(1, 200, 300), padding=0.0, mask=mask)[1][0]) == (60, 20, 100, 60)
 
 
-def test_one_mask_serves_a_batch_and_each_picture_may_have_its_own(crop):
+def test_one_mask_serves_a_batch_and_each_picture_may_have_its_own():
     one, other = painted(128, 128, 10, 10, 40, 40), painted(128, 128, 50, 60, 80, 90)
     pictures = noise(2, 128, 128)
     assert [square(mask) for mask in crop(pictures, padding=0.0, mask=one)[1]] == [(10, 10, 40, 40)] * 2
@@ -147,12 +148,12 @@ BAD_MASKS = {
 
 
 @pytest.mark.parametrize("mask, message", BAD_MASKS.values(), ids=BAD_MASKS)
-def test_a_mask_that_shows_no_face_is_refused(host, crop, mask, message):
-    with pytest.raises(host.core("errors").FantasyTalkingError, match=message):
+def test_a_mask_that_shows_no_face_is_refused(mask, message):
+    with pytest.raises(FantasyTalkingError, match=message):
         crop(noise(1, 128, 192), mask=mask)
 
 
-def test_a_mask_is_one_face(refusal_of_crop):
+def test_a_mask_is_one_face():
     assert "face_index is 1, but 1 face was found in the picture" in refusal_of_crop(
         noise(1, 128, 192), face_index=1, mask=FULL
     )
@@ -162,25 +163,25 @@ def test_a_mask_is_one_face(refusal_of_crop):
 
 
 @pytest.mark.parametrize("shape", [(1, 63, 200, 3), (1, 200, 63, 3)], ids=["low", "narrow"])
-def test_pictures_under_64_pixels_are_refused(refusal_of_crop, shape):
+def test_pictures_under_64_pixels_are_refused(shape):
     message = refusal_of_crop(torch.zeros(shape), mask=torch.ones(shape[:3]))
     assert f"image is {shape[2]}×{shape[1]} pixels, expected 64 or more on both sides" in message
 
 
-def test_the_smallest_picture_is_taken(crop):
+def test_the_smallest_picture_is_taken():
     assert crop(noise(1, 64, 64), padding=0.0, mask=torch.ones(1, 64, 64))[0].shape == (1, 64, 64, 3)
 
 
-def test_an_alpha_channel_is_left_out(crop):
+def test_an_alpha_channel_is_left_out():
     picture = torch.cat([noise(1, 128, 128), torch.zeros(1, 128, 128, 1)], dim=-1)
     assert torch.equal(crop(picture, padding=0.0, mask=torch.ones(1, 128, 128))[0], picture[..., :3])
 
 
-def test_an_image_of_two_channels_is_refused(refusal_of_crop):
+def test_an_image_of_two_channels_is_refused():
     assert "image has 2 channels, expected 3 (RGB)" in refusal_of_crop(torch.zeros(1, 128, 128, 2))
 
 
-def test_the_preview_shows_every_face_and_the_square_and_leaves_the_rest(crop):
+def test_the_preview_shows_every_face_and_the_square_and_leaves_the_rest():
     """Lines 2 and 4 pixels wide in a picture of 400: boxes at their edges, the square around the chosen one."""
     picture = torch.full((1, 400, 600, 3), 0.2)
     found = landmarks([points(100, 100, 200, 200), points(400, 100, 460, 160)], size=(400, 600))
@@ -194,7 +195,7 @@ def test_the_preview_shows_every_face_and_the_square_and_leaves_the_rest(crop):
     assert not changed[150, 150] and not changed[130, 430] and not changed[300:].any() and not changed[:, 500:].any()
 
 
-def test_the_previews_numbers_stay_inside_of_the_picture(crop):
+def test_the_previews_numbers_stay_inside_of_the_picture():
     """A face in the upper left and one that ends outside on the right: their numbers are drawn near, not cut off."""
     picture = torch.full((1, 400, 600, 3), 0.2)
     found = landmarks([points(-20, -20, 90, 90), points(580, 100, 680, 200)], size=(400, 600))

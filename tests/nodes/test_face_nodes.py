@@ -1,4 +1,4 @@
-"""The nodes that load a face recognition model and encode a face with it."""
+"""The nodes that cut out a face, load a face recognition model and encode a face with it."""
 
 import math
 import os
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fantasytalking_core.face.alignment import TEMPLATE
+from support import faces
 from support.face_models import MISSING, WIDTH, mean_model, padded
 from support.graphs import choices, put, rejection
 
@@ -139,3 +140,34 @@ def test_landmarks_of_other_pictures_are_refused(host, run, encoder):
 def test_an_identity_is_what_the_conditioning_takes(host, run, encoder):
     (identity,) = run("FantasyTalkingEncodeFace", face_encoder=encoder, face=two_faces())
     assert isinstance(identity, host.core("adapter.identity").FaceEmbedding)
+
+
+# ------------------------------------------------------------------------------------------------------ Crop Face
+
+
+def noise(count: int) -> torch.Tensor:
+    return torch.rand(count, 128, 300, 3, generator=torch.Generator().manual_seed(3))
+
+
+def test_crop_face_gives_face_mask_and_preview_of_the_chosen_face(run):
+    pictures = noise(2)
+    frame = [faces.points(0, 0, 80, 80), faces.points(100, 0, 200, 100)]
+    found = faces.landmarks(frame, frame, size=(128, 300))
+    given = run("FantasyTalkingCropFace", image=pictures, padding=0.2, face_index=1, face_landmarks=found)
+    expected = faces.crop(pictures, padding=0.2, face_index=1, face_landmarks=found)
+    assert len(given) == 3 and all(torch.equal(one, other) for one, other in zip(given, expected))
+
+
+def test_crop_face_takes_a_mask_and_landmarks_go_before_it(run):
+    mask, found = torch.zeros(1, 128, 300), faces.landmarks([faces.points(10, 10, 50, 50)], size=(128, 300))
+    mask[:, 30:90, 200:260] = 1
+    given = [
+        run("FantasyTalkingCropFace", image=noise(1), padding=0.0, face_index=0, mask=mask, **more)[1][0]
+        for more in ({}, {"face_landmarks": found})
+    ]
+    assert [faces.square(each) for each in given] == [(200, 30, 260, 90), (10, 10, 50, 50)]
+
+
+def test_crop_face_by_itself_looks_for_a_face_and_says_that_there_is_none(host, run):
+    with pytest.raises(host.core("errors").FantasyTalkingError, match="No face was found in the picture: wire face_landmarks"):
+        run("FantasyTalkingCropFace", image=torch.full((1, 64, 64, 3), 0.5), padding=0.3, face_index=0)

@@ -6,7 +6,6 @@ from fractions import Fraction
 import librosa
 import pytest
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.speech import waveform
@@ -353,6 +352,8 @@ def test_a_clip_longer_than_those_of_the_training_is_told_with_what_to_do(encode
 @pytest.fixture(scope="module")
 def tiny_wav2vec(host, tmp_path_factory):
     """The smallest encoder with the stride of wav2vec2-base-960h, on one thread: fastest for layers that small."""
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("tiny")

@@ -1,9 +1,14 @@
-"""Faces as the host's MediaPipe nodes describe them, with points where the tests want them."""
+"""Faces as the host's MediaPipe nodes describe them, with points where the tests want them; and cut out."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import torch
+
+from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.face.crop import Crop, choose, cut_out, find_faces, preview
+from fantasytalking_core.pictures import pictures
 
 POINTS = 478
 NAMED = {
@@ -51,3 +56,20 @@ def square(mask: torch.Tensor) -> tuple[int, int, int, int]:
     left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     assert mask.sum() == (right - left) * (bottom - top) and mask[top:bottom, left:right].min() == 1
     return left, top, right, bottom
+
+
+def crop(image, padding=0.3, face_index=0, mask=None, face_landmarks=None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Faces, masks and previews of a host's IMAGE, as FantasyTalking Crop Face has them."""
+    portraits = pictures(image)
+    found = find_faces(portraits, mask, face_landmarks)
+    crops = [Crop.around(face, padding) for face in choose(found, face_index)]
+    masks = [crop.mask(portrait) for portrait, crop in zip(portraits, crops)]
+    previews = [preview(portrait, faces, face_index, crop) for portrait, faces, crop in zip(portraits, found, crops)]
+    return cut_out(portraits, crops), torch.stack(masks), torch.stack(previews)
+
+
+def refusal_of_crop(*args, **kwargs) -> str:
+    """What is said of what can't be cropped."""
+    with pytest.raises(FantasyTalkingError) as error:
+        crop(*args, **kwargs)
+    return str(error.value)

@@ -1,4 +1,4 @@
-"""The small family of models with random weights: files of the shapes that `examples/drawn_world/models` has, made in a moment."""
+"""The small family of models with random weights: the files of `examples/drawn_world/models`, made in a moment."""
 
 import json
 from pathlib import Path

@@ -94,9 +94,9 @@ class Look:
 
         first, second = SKINS[(at := int(random.integers(len(SKINS) - 1)))], SKINS[at + 1]
         share = between(0, 1)
-        skin = varied(tuple(round(a * share + b * (1 - share)) for a, b in zip(first, second)), 5)
+        skin = varied(tuple(round(a * share + b * (1 - share)) for a, b in zip(first, second, strict=True)), 5)
         (hair_name, hair), (clothes_name, clothes), (wall_name, wall) = one_of(HAIRS), one_of(CLOTHES), one_of(WALLS)
-        lips = tuple(int(np.clip(a * s + o, 0, 255)) for a, s, o in zip(skin, (0.85, 0.55, 0.6), (15, 0, 5)))
+        lips = tuple(int(np.clip(a * s + o, 0, 255)) for a, s, o in zip(skin, (0.85, 0.55, 0.6), (15, 0, 5), strict=True))
         style = str(random.choice(STYLES, p=(0.28, 0.26, 0.2, 0.2, 0.06)))
         shapes = tuple(
             (between(-0.1, 1.1), between(0.0, 0.8), between(0.08, 0.2), between(0.06, 0.22))

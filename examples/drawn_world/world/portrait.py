@@ -194,10 +194,10 @@ def landmarks(look: Look, pose: Pose, size: int = SIZE) -> np.ndarray:
     face[face[:, 1] > 0.6, 1] += 0.12 * pose.mouth_open
     for side, corners, lids in ((-1, (33, 133), (159, 145)), (1, (362, 263), (386, 374))):
         face[list(corners)] = [(side * look.eye_gap + x, EYES_AT) for x in (-look.eye_size, look.eye_size)]
-        for lid, way in zip(lids, (-1, 1)):
+        for lid, way in zip(lids, (-1, 1), strict=True):
             face[lid] = (side * look.eye_gap, EYES_AT + way * 0.8 * look.eye_size * (1 - pose.blink))
     face[list(NOSE)] = [(0.0, y) for y in np.linspace(EYES_AT, look.nose + 0.08, len(NOSE))]
-    for side, brow in zip((-1, 1), BROWS):
+    for side, brow in zip((-1, 1), BROWS, strict=True):
         face[list(brow)] = [(side * look.eye_gap + x, EYES_AT - 0.3 - 0.1 * pose.brows) for x in np.linspace(-0.2, 0.2, 5)]
     outer, inner = mouth_outlines(look, pose)
     face[list(OUTER_LIPS)] = outer

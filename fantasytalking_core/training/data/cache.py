@@ -65,19 +65,19 @@ class Index:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        about = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        write_text(folder / INDEX, json.dumps(about, indent=1, ensure_ascii=False))
+        stored = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        write_text(folder / INDEX, json.dumps(stored, indent=1, ensure_ascii=False))
 
     @classmethod
     def load(cls, folder: Path) -> "Index":
         """Raises FantasyTalkingError where there is no index, a damaged one, or one of another version."""
         try:
-            about = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            if (about.pop("format"), about.pop("version")) != (FORMAT, VERSION):
+            stored = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            if (stored.pop("format"), stored.pop("version")) != (FORMAT, VERSION):
                 raise FantasyTalkingError(f"'{folder}' holds a cache of another version: run prepare into a new folder.")
-            ranges = about.pop("ranges")
-            samples = tuple(Entry(**entry) for entry in about.pop("samples"))
-            return cls(**about, samples=samples, ranges=MotionRanges(**{key: tuple(value) for key, value in ranges.items()}))
+            ranges = stored.pop("ranges")
+            samples = tuple(Entry(**entry) for entry in stored.pop("samples"))
+            return cls(**stored, samples=samples, ranges=MotionRanges(**{key: tuple(value) for key, value in ranges.items()}))
         except FileNotFoundError as error:
             raise FantasyTalkingError(f"'{folder}' holds no training cache: run prepare first.") from error
         except FantasyTalkingError:

@@ -31,7 +31,9 @@ class FaceTrack:
         """Of landmarks `[F, 478, 2 or 3]`, lips `[F, K, 2]` or both."""
         if landmarks is not None and landmarks.shape[-1] == 2:
             landmarks = torch.nn.functional.pad(landmarks, (0, 1))
-        lips = landmarks[:, OUTER_LIPS, :2] if lips is None else lips
+        if lips is None:
+            assert landmarks is not None, "of neither landmarks nor lips there is no track"
+            lips = landmarks[:, OUTER_LIPS, :2]
         known = torch.isfinite(lips if landmarks is None else landmarks).flatten(1).all(1)
         confidence = torch.ones(len(lips)) if confidence is None else confidence.nan_to_num(0.0)
         return cls(lips, confidence * known, landmarks)
@@ -42,7 +44,7 @@ class FaceTrack:
         frames = face_landmarks(value).frames
         points = torch.full((len(frames), POINTS, 3), float("nan"))
         confidence = torch.zeros(len(frames))
-        for index, (faces, found) in enumerate(zip(frames, value["frames"])):
+        for index, (faces, found) in enumerate(zip(frames, value["frames"], strict=True)):
             if faces:
                 points[index], confidence[index] = faces[0].points3d(), float(found[0].get("score", 1.0))
         return cls.of(points, None, confidence)
@@ -52,6 +54,6 @@ class FaceTrack:
         """The landmarks as the rest of the package knows them; sizes of the picture are left out."""
         if self.landmarks is None:
             return None
-        seen = self.confidence > 0
-        frames = [(Face(points[:, :2], points[:, 2]),) if there else () for points, there in zip(self.landmarks, seen)]
+        pairs = zip(self.landmarks, self.confidence > 0, strict=True)
+        frames = [(Face(points[:, :2], points[:, 2]),) if there else () for points, there in pairs]
         return FaceLandmarks(tuple(frames), 0, 0)

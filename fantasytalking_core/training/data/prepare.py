@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -74,7 +75,7 @@ def prepare(
     try:
         for number, path in enumerate(videos):
             source = path.relative_to(folder).as_posix()
-            add_video(cache, path, source, settings, encoders, lambda where: progress(number, len(videos), where))
+            add_video(cache, path, source, settings, encoders, partial(progress, number, len(videos)))
         cache.ranges = ranges(cache_folder, cache.entries())
     except BaseException:
         with suppress(OSError):  # the first error is the one to be told

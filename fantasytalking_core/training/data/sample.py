@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -54,7 +53,8 @@ def read_tensors(path: Path, needed: set[str]) -> dict[str, torch.Tensor]:
     """Raises FantasyTalkingError where a file of the cache is missing, damaged or lacks something."""
     try:
         with safe_open(path, framework="pt") as file:
-            tensors: dict[str, Any] = {key: file.get_tensor(key) for key in file.keys()}
+            keys = file.keys()
+            tensors = {key: file.get_tensor(key) for key in keys}
     except (OSError, SafetensorError) as error:
         raise FantasyTalkingError(f"'{path}' of the training cache can't be read: run prepare again.") from error
     if missing := needed - tensors.keys():

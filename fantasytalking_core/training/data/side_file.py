@@ -124,7 +124,7 @@ def _check(name: str, key: str, tensor: torch.Tensor) -> None:
     if key not in SHAPES:
         raise FantasyTalkingError(f"'{name}' holds '{key}', expected {', '.join(SHAPES)}: rename it, or leave it out.")
     fits = any(
-        len(shape) == tensor.ndim and all(a == b or isinstance(a, str) for a, b in zip(shape, tensor.shape))
+        len(shape) == tensor.ndim and all(a == b or isinstance(a, str) for a, b in zip(shape, tensor.shape, strict=True))
         for shape in SHAPES[key]
     )
     if not fits or 0 in tensor.shape:

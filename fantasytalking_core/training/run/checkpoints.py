@@ -67,9 +67,9 @@ class State:
     def read(cls, folder: Path) -> "State":
         """Raises FantasyTalkingError where the folder holds no checkpoint, or one of another version."""
         try:
-            about = json.loads((folder / STATE).read_text(encoding="utf-8"))
-            if about.pop("version") == VERSION:
-                return cls(**about)
+            stored = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            if stored.pop("version") == VERSION:
+                return cls(**stored)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise FantasyTalkingError(f"'{folder}' is no checkpoint: expected a folder step_… of a training run.") from error
         raise FantasyTalkingError(f"'{folder}' is a checkpoint of another version: go on with the pack that made it.")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch.nn.functional import pad
-from torch.utils.data import DataLoader
+from torch.utils import data as torch_data
 
 from ...adapter.motion import NEUTRAL
 from ...errors import FantasyTalkingError
@@ -30,14 +30,14 @@ class Batch(NamedTuple):
         whole: bool `[B]`, see `Draw`.
         image: `[B, 16, T, h, w]`, zero where it is dropped.
         clip: `[B, 257, 1280]`, zero where the image is dropped.
-        shown: `[B]`, 0 where the image is dropped, else 1.
+        has_image: `[B]`, 0 where the image is dropped, else 1.
         text: `[B, rows, text]`.
         speech: `[B, L, audio]`, shorter ones padded at the end.
         lengths: int64 `[B]`, tokens of each speech.
         windows: int64 `[B, T, l′]`.
-        heard: `[B]`, 0 where the speech is dropped, else 1.
+        has_speech: `[B]`, 0 where the speech is dropped, else 1.
         face: `[B, D]`, zero where none is known; D is 0 where the cache holds none.
-        seen: `[B]`, 0 where no face is known, else 1.
+        has_face: `[B]`, 0 where no face is known, else 1.
         motion: coefficients `[B, 2]`.
         lips: `[B, T, h, w]`.
     """
@@ -48,14 +48,14 @@ class Batch(NamedTuple):
     whole: torch.Tensor
     image: torch.Tensor
     clip: torch.Tensor
-    shown: torch.Tensor
+    has_image: torch.Tensor
     text: torch.Tensor
     speech: torch.Tensor
     lengths: torch.Tensor
     windows: torch.Tensor
-    heard: torch.Tensor
+    has_speech: torch.Tensor
     face: torch.Tensor
-    seen: torch.Tensor
+    has_face: torch.Tensor
     motion: torch.Tensor
     lips: torch.Tensor
 
@@ -68,7 +68,7 @@ def padded(text: torch.Tensor, rows: int) -> torch.Tensor:
     return pad(text.float(), (0, 0, 0, max(rows - text.shape[0], 0)))
 
 
-class Dataset:
+class Dataset(torch_data.Dataset[Batch]):
     """The cache as the samples of a run, by their numbers.
 
     Raises:
@@ -80,7 +80,8 @@ class Dataset:
         self.index = Index.load(config.cache)
         if not self.index.samples:
             raise FantasyTalkingError(
-                f"The training cache '{config.cache}' holds no samples: 'left_out' in its index says why each clip was left out."
+                f"The training cache '{config.cache}' holds no samples: 'left_out' in its index says why each clip "
+                "was left out."
             )
         self.null_text = load_null_text(config.cache)
         self.face_width = self._face_width() if "identity" in config.parts else 0
@@ -121,8 +122,7 @@ class Dataset:
         """The sample as a batch of one."""
         sample = self.sample(self.place(number))
         chance = draw(number, sample.latents.shape, self.config)
-        shown, heard, known = not chance.drop_image, not chance.drop_speech, sample.face is not None
-        face = sample.face.float() if known and self.face_width else torch.zeros(self.face_width)
+        shown, heard, face = not chance.drop_image, not chance.drop_speech, sample.face
         text = self.null_text if chance.drop_text else sample.text
         row = Batch(
             latents=sample.latents.float(),
@@ -131,14 +131,14 @@ class Dataset:
             whole=torch.tensor(chance.whole),
             image=sample.image.float() * shown,
             clip=sample.clip.float() * shown,
-            shown=torch.tensor(float(shown)),
+            has_image=torch.tensor(float(shown)),
             text=padded(text, self.config.text_rows),
             speech=sample.speech.float(),
             lengths=torch.tensor(sample.speech.shape[0]),
             windows=window_map(sample.speech.shape[0], self.index.frames),
-            heard=torch.tensor(float(heard)),
-            face=face,
-            seen=torch.tensor(float(known)),
+            has_speech=torch.tensor(float(heard)),
+            face=torch.zeros(self.face_width) if face is None or not self.face_width else face.float(),
+            has_face=torch.tensor(float(face is not None)),
             motion=self.coefficients(sample),
             lips=sample.lips.float(),
         )
@@ -180,9 +180,9 @@ class Numbers:
             yield list(range(first, first + size))
 
 
-def loader(dataset: Dataset, numbers: Numbers) -> DataLoader:
+def loader(dataset: Dataset, numbers: Numbers) -> torch_data.DataLoader[Batch]:
     workers = dataset.config.workers
-    return DataLoader(
+    return torch_data.DataLoader(
         dataset,
         batch_sampler=numbers,
         collate_fn=collate,

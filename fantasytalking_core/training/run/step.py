@@ -96,17 +96,18 @@ class TrainingStep(nn.Module):
 
         What is dropped or not known has rows of zeros, whose keys and values are zero: it adds exactly nothing.
         """
-        adapter, places = self.adapter, torch.arange(batch.speech.shape[1] + 1, device=batch.speech.device)
-        is_token = places < (batch.lengths * batch.heard.long())[:, None]
-        speech = adapter.audio.project(batch.speech) * is_token[..., None]
+        audio, identity, network = self.adapter.audio, self.adapter.identity, self.adapter.motion
+        places = torch.arange(batch.speech.shape[1] + 1, device=batch.speech.device)
+        is_token = places < (batch.lengths * batch.has_speech.long())[:, None]
+        speech = audio.project(batch.speech) * is_token[..., None]
         face = motion = None
-        if adapter.identity is not None:
-            tokens = adapter.identity.resampler(batch.face) * batch.seen[:, None, None]
-            face = self.keys_values(tokens, lambda index, rows: adapter.identity.blocks[index](rows))
-        if adapter.motion is not None:
-            motion = adapter.motion(batch.motion)
+        if identity is not None:
+            tokens = identity.resampler(batch.face) * batch.has_face[:, None, None]
+            face = self.keys_values(tokens, lambda index, rows: identity.blocks[index](rows))
+        if network is not None:
+            motion = network(batch.motion)
         return Added(
-            self.keys_values(speech, lambda index, rows: adapter.audio.blocks[index](rows)),
+            self.keys_values(speech, lambda index, rows: audio.blocks[index](rows)),
             windows_of(batch, level),
             face,
             motion,

@@ -63,7 +63,7 @@ class Trainer:
             self.dataset.index.ranges,
         )
         self.dit.check(first, adapter)
-        self.about = adapter.metadata()
+        self.adapter_metadata = adapter.metadata()
         self.first_step = 0
         found = checkpoints.all_of(config.output)
         if found:
@@ -137,8 +137,8 @@ class Trainer:
         finally:
             if self.log is not None:
                 self.log.close()
-        found = checkpoints.all_of(config.output)
-        return found[-1] if found else None
+        written = checkpoints.all_of(config.output)
+        return written[-1] if written else None
 
     def one_step(self, step: int, batches: Any, level: Level) -> dict[str, float]:
         config, accelerator = self.config, self.accelerator
@@ -163,12 +163,12 @@ class Trainer:
                 f"The loss of step {step + 1} is {loss}: no number to learn from. The run's last checkpoint is from before; "
                 "a lower learning_rate or dtype fp32 may help."
             )
-        norm = 0.0 if norm is None else float(norm)  # DeepSpeed clips on its own
-        return {"loss": loss, "whole": whole, "lips": lips, "gradient_norm": norm, "learning_rate": rate}
+        gradient_norm = 0.0 if norm is None else float(norm)  # DeepSpeed clips on its own
+        return {"loss": loss, "whole": whole, "lips": lips, "gradient_norm": gradient_norm, "learning_rate": rate}
 
     def report(self, done: int, found: dict[str, float]) -> None:
         means = torch.tensor(list(found.values()), device=self.accelerator.device)
-        found = dict(zip(found, self.accelerator.reduce(means, "mean").tolist()))
+        found = dict(zip(found, self.accelerator.reduce(means, "mean").tolist(), strict=True))
         if torch.cuda.is_available():
             found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
         if self.log is None:
@@ -218,7 +218,7 @@ class Trainer:
             "encoders": dict(index.models),
         }
         return {
-            **self.about,
+            **self.adapter_metadata,
             "steps": str(done),
             "stages": json.dumps(checkpoints.done_stages(config.plain(), done)),
             "data": json.dumps(data),

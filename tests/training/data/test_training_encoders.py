@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from fantasytalking_core.adapter.motion import MotionRanges
 from fantasytalking_core.commands.prepare import main
@@ -17,7 +17,6 @@ from fantasytalking_core.training.data.placement import Shape
 from fantasytalking_core.training.data.prepare import ranges
 from fantasytalking_core.training.data.sample import Sample
 from support import world
-from support.random_family import wan_vae
 from support.reference import FOLDER
 
 COMMON = ["--frames", "5", "--width", "32", "--height", "32"]
@@ -25,6 +24,8 @@ COMMON = ["--frames", "5", "--width", "32", "--height", "32"]
 
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory):
+    from support.random_family import wan_vae
+
     path = tmp_path_factory.mktemp("vae") / "tiny_vae.safetensors"
     save_file(wan_vae(), path)
     return path
@@ -65,7 +66,7 @@ def test_the_command_makes_a_cache_with_the_hosts_encoders(host, run, video, vae
     }
     sample = Sample.load(tmp_path / "cache" / index.samples[0].file)
     clip = next(read_clips(video.path, Shape(5, 23.0, 32, 32)))
-    model = comfy.sd.VAE(sd=wan_vae())
+    model = comfy.sd.VAE(sd=load_file(vae))
     space = comfy.latent_formats.Wan21()
     mean, std = (getattr(space, name).flatten()[:, None, None, None] for name in ("latents_mean", "latents_std"))
     with torch.inference_mode():

@@ -43,7 +43,7 @@ def test_the_order_follows_from_the_number_wherever_a_run_begins(config):
 @pytest.mark.parametrize("processes, batch_size, accumulation", [(2, 2, 1), (2, 1, 2), (4, 1, 1), (1, 2, 2)])
 def test_processes_and_batches_share_out_the_same_numbers(config, processes, batch_size, accumulation):
     changed = replace(config, batch_size=batch_size, accumulation=accumulation)
-    parts = [[row for row in Numbers(changed, 1, each, processes)] for each in range(processes)]
+    parts = [list(Numbers(changed, 1, each, processes)) for each in range(processes)]
     steps = [
         sorted(number for part in parts for rows in part[step * accumulation : (step + 1) * accumulation] for number in rows)
         for step in range(5)
@@ -66,7 +66,7 @@ def test_a_sample_is_as_it_was_cached(config):
         assert torch.equal(getattr(row, name)[0], getattr(sample, name)), name
     assert torch.equal(row.text[0, :5], sample.text) and row.text.shape == (1, 512, 32) and not row.text[0, 5:].any()
     assert torch.equal(row.windows[0], window_map(TOKENS, training.FRAMES))
-    assert (row.shown.item(), row.heard.item(), row.seen.item()) == (1, 1, 1)
+    assert (row.has_image.item(), row.has_speech.item(), row.has_face.item()) == (1, 1, 1)
     assert torch.allclose(row.motion, torch.tensor([[0.5, 0.5]]))  # 0.0005 of 0 … 0.001, 0.01 of 0 … 0.02
 
 
@@ -79,8 +79,8 @@ def test_prompts_are_padded_to_as_many_rows_as_are_set_and_longer_ones_stay_whol
 
 def test_without_its_image_a_sample_shows_nothing_of_it(config):
     row = of(config, drop=Drop(1.0, 0.0, 0.0))[2]
-    assert not row.image.any() and not row.clip.any() and row.shown.item() == 0
-    assert row.heard.item() == 1 and row.seen.item() == 1 and torch.equal(row.text, of(config)[2].text)
+    assert not row.image.any() and not row.clip.any() and row.has_image.item() == 0
+    assert row.has_speech.item() == 1 and row.has_face.item() == 1 and torch.equal(row.text, of(config)[2].text)
 
 
 def test_without_its_prompt_a_sample_has_that_of_the_empty_one(config):
@@ -91,7 +91,7 @@ def test_without_its_prompt_a_sample_has_that_of_the_empty_one(config):
 
 def test_without_its_speech_a_sample_is_silent(config):
     row = of(config, drop=Drop(0.0, 1.0, 0.0))[2]
-    assert row.heard.item() == 0 and row.shown.item() == 1
+    assert row.has_speech.item() == 0 and row.has_image.item() == 1
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_samples_without_a_face_have_none_beside_those_with_one(tmp_path):
     folder = training.write_cache(tmp_path / "cache", training.sample(0, face=None), training.sample(1))
     dataset = Dataset(training.config(tmp_path, folder, tmp_path))
     rows = {dataset.place(number): dataset[number] for number in (0, 1)}
-    assert rows[0].seen.item() == 0 and not rows[0].face.any() and rows[0].face.shape == rows[1].face.shape
-    assert rows[1].seen.item() == 1
+    assert rows[0].has_face.item() == 0 and not rows[0].face.any() and rows[0].face.shape == rows[1].face.shape
+    assert rows[1].has_face.item() == 1
 
 
 def test_a_cache_without_any_face_is_refused_for_identity_and_taken_without(tmp_path):

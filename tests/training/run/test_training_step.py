@@ -38,7 +38,7 @@ def trained(world, dit, seed: int = 5):
     adapter = new_adapter(world, dit.width, dit.blocks, training.AUDIO, training.FACE, dataset.index.ranges)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, weight in adapter.named_parameters():
+        for weight in adapter.parameters():
             if not weight.any():
                 weight.copy_(0.5 * torch.randn(weight.shape, generator=generator))
     return adapter
@@ -143,7 +143,7 @@ def test_a_row_without_its_speech_hears_exactly_nothing(world, step, level):
 
 
 def test_a_row_without_a_face_sees_none(world, step):
-    faceless = batch_of(world, 0)._replace(seen=torch.zeros(1))
+    faceless = batch_of(world, 0)._replace(has_face=torch.zeros(1))
     other = faceless._replace(face=torch.randn(1, training.FACE))
     assert torch.equal(velocity(step, faceless), velocity(step, other))
     assert not torch.allclose(velocity(step, faceless), velocity(step, batch_of(world, 0)), atol=1e-3)
@@ -152,7 +152,7 @@ def test_a_row_without_a_face_sees_none(world, step):
 def test_a_new_adapter_changes_nothing(world, dit):
     adapter = new_adapter(world, dit.width, dit.blocks, training.AUDIO, training.FACE, Dataset(world).index.ranges)
     batch = batch_of(world, 0)
-    without = batch._replace(heard=torch.zeros(1), seen=torch.zeros(1), motion=torch.zeros(1, 2))
+    without = batch._replace(has_speech=torch.zeros(1), has_face=torch.zeros(1), motion=torch.zeros(1, 2))
     assert torch.equal(velocity(TrainingStep(adapter, dit), batch), velocity(TrainingStep(adapter, dit), without))
 
 
