@@ -34,7 +34,6 @@ FAST_FILES = {
     "test_structure.py",
     "training/data/test_clips.py",
     "training/data/test_lip_mask.py",
-    "training/data/test_training_prepare.py",
     "training/run/test_training_config.py",
     "training/run/test_training_dataset.py",
     "training/run/test_training_loop.py",

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import FAST_FILES
 
-from support import ROOT
+from support import ROOT, TESTS
 from support.imports import HOST_MODULES, circle, sources, wrong_imports
 
 CORE = ROOT / "fantasytalking_core"
@@ -29,17 +30,20 @@ def modules() -> list[str]:
     return [".".join(file.parts).removesuffix(".__init__") for file in files]
 
 
+@pytest.mark.slow
 def test_the_method_imports_without_comfyui(tmp_path):
     found = python(f"import sys, {', '.join(modules())}; print(sorted({HOST_MODULES!r} & sys.modules.keys()))", ROOT, tmp_path)
     assert found == "[]"
 
 
+@pytest.mark.slow
 def test_the_method_imports_nothing_heavy_before_it_is_used(tmp_path):
     heavy = ("transformers", "librosa", "skimage", "onnxruntime")
     found = python(f"import sys, {', '.join(modules())}; print([m for m in {heavy} if m in sys.modules])", ROOT, tmp_path)
     assert found == "[]"
 
 
+@pytest.mark.slow
 def test_importing_the_pack_imports_nothing_else(tmp_path):
     code = "import sys; before = set(sys.modules); import FantasyTalking; print(sorted(set(sys.modules) - before))"
     assert python(code, Path(os.environ["FANTASYTALKING_BASE"]) / "custom_nodes", tmp_path) == "['FantasyTalking']"
@@ -147,3 +151,7 @@ def test_a_circle_is_told_by_its_files(copied, plant):
 def test_a_circle_within_a_folder_of_the_core_is_one_too(copied, plant):
     plant("fantasytalking_core/face/detector.py", "def later():\n    from .crop import Crop\n")
     assert set(circle(copied)) == {"fantasytalking_core/face/detector.py", "fantasytalking_core/face/crop.py"}
+
+
+def test_the_files_with_fast_tests_are_there():
+    assert [name for name in sorted(FAST_FILES) if not (TESTS / name).is_file()] == []

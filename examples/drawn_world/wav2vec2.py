@@ -6,19 +6,22 @@ It is trained to tell each token's mel bands and loudness; the head that does so
 import logging
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import librosa
 import numpy as np
 import torch
 from einops import rearrange
 from torch import nn
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from fantasytalking_core.speech.wav2vec import encode, load_wav2vec2
 from fantasytalking_core.speech.waveform import SAMPLE_RATE
 
 from . import SEED
 from .loop import Plan, fit
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 HOP, FIELD = 320, 400
 """Samples from one token to the next, and those that the convolutions see of one: 20 and 25 ms."""
@@ -37,8 +40,10 @@ LOUDNESS_POWER = 0.3
 PLAN = Plan(steps=250, rate=1e-3, average=0.99, checkpoint_every=100)
 
 
-def config() -> Wav2Vec2Config:
+def config() -> "Wav2Vec2Config":
     """wav2vec2-base-960h with fewer and narrower layers, and without its randomness in training."""
+    from transformers import Wav2Vec2Config  # seconds
+
     return Wav2Vec2Config(
         conv_dim=(48,) * 7,
         hidden_size=96,
@@ -103,6 +108,8 @@ def train(sounds: np.ndarray, folder: Path, checkpoint: Path) -> None:
         folder: what is written, whole or not at all; replaced where it exists.
         checkpoint: from which an interrupted training goes on.
     """
+    from transformers import Wav2Vec2Model
+
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(SEED)
         encoder = Wav2Vec2Model(config())
@@ -119,7 +126,9 @@ def train(sounds: np.ndarray, folder: Path, checkpoint: Path) -> None:
     _save(encoder, folder)
 
 
-def _save(encoder: Wav2Vec2Model, folder: Path) -> None:
+def _save(encoder: "Wav2Vec2Model", folder: Path) -> None:
+    from transformers import Wav2Vec2FeatureExtractor
+
     partial = folder.with_name(folder.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     encoder.eval().save_pretrained(partial)

@@ -90,11 +90,9 @@ def test_every_attention_of_the_host_honours_the_mask(host, name):
 
 def block(host, model, adapter, windows, speech):
     """The reference block's cross-attention on the host, with the speech in it as at sampling."""
-    patch = host.core("host.patch")
     index = numbers("block/cross_attn")["block_index"]
     data = tensors("block/cross_attn")
-    call = patch.Call(
-        inner=None,
+    call = host.core("host.model_call").Call(
         dit=model.model.diffusion_model,
         adapter=adapter.model,
         cache=None,
@@ -106,12 +104,10 @@ def block(host, model, adapter, windows, speech):
         weights_change=False,
         tokens_per_frame=numbers("block/cross_attn")["tokens_per_latent_frame"],
         first_token=0,
-        armed=(index, data["x"].shape),
     )
-    options = {patch.KEY: call, "optimized_attention_override": patch.attend, "block_index": index}
-    attention = model.model.diffusion_model.blocks[index].cross_attn
-    with torch.inference_mode():
-        return attention(data["x"], data["context"], context_img_len=257, transformer_options=options)
+    dit = model.model.diffusion_model
+    with torch.inference_mode(), host.core("host.cross_attention").joined(dit, call):
+        return dit.blocks[index].cross_attn(data["x"], data["context"], context_img_len=257)
 
 
 @pytest.mark.parametrize(("recorded", "level"), [("out_noaudio", None), ("out_flash", "frame"), ("out_clip3d", "clip")])

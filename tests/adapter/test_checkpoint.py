@@ -122,6 +122,7 @@ def stopped(capsys, *arguments: object) -> tuple[int, str]:
     return ending.value.code, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_published_file_is_converted_on_the_command_line(tmp_path):
     target = tmp_path / "ours.safetensors"
     result = command(LAYOUTS / "official_nested.ckpt", target)
@@ -132,6 +133,7 @@ def test_the_published_file_is_converted_on_the_command_line(tmp_path):
         assert (file.metadata()["format"], json.loads(file.metadata()["parts"])) == ("fantasytalking", ["audio"])
 
 
+@pytest.mark.slow
 def test_a_malicious_file_ends_the_command_with_status_1_and_leaves_no_target(tmp_path):
     torch.save(Trap(tmp_path / "sprung"), tmp_path / "evil.ckpt")
     result = command(tmp_path / "evil.ckpt", tmp_path / "ours.safetensors")

@@ -26,7 +26,12 @@ NOT_FOR_NODES = ("training", "commands", "__main__.py")
 HOST_MODULES = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "latent_preview", "nodes", "server"}
 PARTS = ("__init__.py", "dev.py", NODES, CORE, "examples/drawn_world", "demo")
 """Where the repository's own code is."""
-parsed = cache(ast.parse)
+
+
+@cache
+def import_statements(text: str) -> list[ast.Import | ast.ImportFrom]:
+    """Those of a source text, also inside of functions."""
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
 def sources(root: Path) -> list[Path]:
@@ -35,13 +40,13 @@ def sources(root: Path) -> list[Path]:
 
 
 def imports(root: Path, file: Path) -> Iterator[tuple[int, Path | str]]:
-    """Line and what is imported there, also inside of functions: a file of the repository, or the name of another module."""
+    """Line and what is imported there: a file of the repository, or the name of another module."""
     package = file.relative_to(root).with_suffix("").parts[:-1]
-    for node in ast.walk(parsed(file.read_text(encoding="utf-8"))):
+    for node in import_statements(file.read_text(encoding="utf-8")):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, absolute(root, file, alias.name) or alias.name
-        elif isinstance(node, ast.ImportFrom):
+        else:
             above = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             module = ".".join(part for part in (above, node.module) if part)
             for alias in node.names:

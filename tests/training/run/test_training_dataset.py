@@ -52,7 +52,7 @@ def test_processes_and_batches_share_out_the_same_numbers(config, processes, bat
     assert all(len(part) == len(Numbers(changed, 1, 0, processes)) for part in parts)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_loader_reads_what_the_numbers_say(config, workers):
     dataset = of(config, workers=workers)
     batch = next(iter(loader(dataset, Numbers(config, first_step=3))))
