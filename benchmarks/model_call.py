@@ -15,9 +15,9 @@ import torch
 from comfy.model_patcher import create_model_options_clone
 from common import command_line, compare
 
-from fantasytalking_core.adapter.keys_values import RunCache
 from fantasytalking_core.host.conditioning import without_speech
 from fantasytalking_core.host.patch import RUN
+from fantasytalking_core.host.run import Run
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     run_options = create_model_options_clone(model.model_options)
     wrappers = run_options["transformer_options"].setdefault("wrappers", {})
     wrappers.update({kind: {key: list(those) for key, those in keys.items()} for kind, keys in model.wrappers.items()})
-    run_options["transformer_options"][RUN] = RunCache()
+    run_options["transformer_options"][RUN] = Run()
     model.pre_run()
 
     def call(which: str):

@@ -1,10 +1,12 @@
 """Speech, face and motion into the conditioning."""
 
+from types import NoneType
+
 from comfy_api.latest import io
 
-from ..fantasytalking_core.adapter.identity import Identity
+from ..fantasytalking_core.adapter.identity import FaceEmbedding, FaceTokens, Identity
 from ..fantasytalking_core.adapter.motion import Motion
-from ..fantasytalking_core.host import conditioning
+from ..fantasytalking_core.host import checks, conditioning
 from ..fantasytalking_core.speech.speech import Speech
 from . import sockets
 
@@ -54,6 +56,11 @@ class FantasyTalkingConditioning(io.ComfyNode):
     def execute(
         cls, positive, negative, speech: Speech, identity: Identity | None = None, motion: Motion | None = None
     ) -> io.NodeOutput:
+        checks.check_conditioning(positive, "positive", "WanImageToVideo")
+        checks.check_conditioning(negative, "negative", "WanImageToVideo")
+        sockets.expected(speech, Speech, "speech", "Encode Speech")
+        sockets.expected(identity, (FaceEmbedding, FaceTokens, NoneType), "identity", "Encode Face")
+        sockets.expected(motion, (Motion, NoneType), "motion", "Motion Intensity")
         both = {
             **({} if identity is None else conditioning.entries_of_face(identity)),
             **({} if motion is None else conditioning.entries_of_motion(motion)),

@@ -1,11 +1,14 @@
 """Guider, schedule and the one-box sampler."""
 
 import comfy.samplers
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..fantasytalking_core.host.checks import check_latent
 from ..fantasytalking_core.host.guider import FantasyTalkingGuider as Guider
+from ..fantasytalking_core.host.notices import notices
 from ..fantasytalking_core.sampling import guidance, schedule
-from . import sockets
+from . import shown, sockets
 
 OURS = "fantasytalking"
 
@@ -16,7 +19,7 @@ def guidance_inputs() -> list[io.Input]:
             "text_cfg",
             default=guidance.TEXT_CFG,
             min=0.0,
-            max=100.0,
+            max=guidance.MAX_CFG,
             step=0.1,
             round=0.01,
             tooltip="How closely the prompt is followed (3 to 7; 5 in the release). 1 for distilled models: no negative "
@@ -26,7 +29,7 @@ def guidance_inputs() -> list[io.Input]:
             "audio_cfg",
             default=guidance.AUDIO_CFG,
             min=0.0,
-            max=100.0,
+            max=guidance.MAX_CFG,
             step=0.1,
             round=0.01,
             tooltip="How strongly the lips follow the speech (3 to 7; 5 in the release, 4.5 in the paper). Equal to "
@@ -119,8 +122,10 @@ class FantasyTalkingGuider(io.ComfyNode):
         audio_start_percent: float,
         audio_end_percent: float,
     ) -> io.NodeOutput:
+        sockets.expected(model, ModelPatcher, "model", "Apply Adapter")
         settings = guidance.Guidance(text_cfg, audio_cfg, audio_start_percent, audio_end_percent)
-        return io.NodeOutput(Guider(model, positive, negative, settings))
+        guider = Guider(model, positive, negative, settings)
+        return io.NodeOutput(guider, ui=shown.text(warnings=notices(model, positive)))
 
 
 class FantasyTalkingScheduler(io.ComfyNode):
@@ -214,18 +219,22 @@ class FantasyTalkingSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         from comfy_extras import nodes_custom_sampler as host
 
+        sockets.expected(model, ModelPatcher, "model", "Apply Adapter")
+        check_latent(latent_image)
         settings = guidance.Guidance(text_cfg, audio_cfg, audio_start_percent, audio_end_percent)
         sigmas = schedule.sigmas(steps, shift, denoise)
         if scheduler != OURS:
             sigmas = cls.host_sigmas(model, scheduler, steps, shift, denoise)
+        guider = Guider(model, positive, negative, settings)
+        ui = shown.text(warnings=notices(model, positive))
         output = host.SamplerCustomAdvanced.execute(
             host.Noise_RandomNoise(seed),
-            Guider(model, positive, negative, settings),
+            guider,
             comfy.samplers.sampler_object(sampler_name),
             sigmas,
             latent_image,
         )
-        return io.NodeOutput(output[0])
+        return io.NodeOutput(output[0], ui=ui)
 
     @staticmethod
     def host_sigmas(model, scheduler: str, steps: int, shift: float, denoise: float):

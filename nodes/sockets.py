@@ -5,7 +5,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..fantasytalking_core.errors import FantasyTalkingError
+from ..fantasytalking_core.errors import FantasyTalkingError, short
 
 Adapter = io.Custom("FT_ADAPTER")
 Wav2Vec = io.Custom("FT_WAV2VEC")
@@ -29,3 +29,17 @@ def checked(check: Callable[..., Any], *values: Any) -> bool | str:
         except FantasyTalkingError as error:
             return str(error)
     return True
+
+
+def expected(value: Any, kind: type | tuple[type, ...], name: str, source: str) -> None:
+    """Refuse what is on a socket where its own type should be: over the API, any constant may be.
+
+    Args:
+        name: of the input.
+        source: whose output belongs there.
+
+    Raises:
+        FantasyTalkingError
+    """
+    if not isinstance(value, kind):
+        raise FantasyTalkingError(f"{name} is {short(value)}, expected the output of {source}: wire it.")

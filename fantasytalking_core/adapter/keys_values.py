@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..errors import FantasyTalkingError
 from ..speech.windows import PADDING
 from .adapter import Adapter
 from .audio import AudioBranch
@@ -26,16 +27,28 @@ class BlockKeysValues:
         rows: `[1, N, projected]`, what every block reads.
         key_value: block index and rows to keys and values.
         keep: whether they are kept for later calls.
+        what: what they are of, for the error where they are not finite; None: not looked at.
     """
 
-    def __init__(self, rows: torch.Tensor, key_value: Callable[[int, torch.Tensor], KeyValuePair], keep: bool) -> None:
-        self.rows, self.key_value, self.keep = rows, key_value, keep
+    def __init__(
+        self,
+        rows: torch.Tensor,
+        key_value: Callable[[int, torch.Tensor], KeyValuePair],
+        keep: bool,
+        what: str | None = None,
+    ) -> None:
+        self.rows, self.key_value, self.keep, self.what = rows, key_value, keep, what
         self.kept: dict[int, KeyValuePair] = {}
 
     def __call__(self, index: int) -> KeyValuePair:
         if index in self.kept:
             return self.kept[index]
         pair = self.key_value(index, self.rows)
+        if self.what is not None and not all(torch.isfinite(part).all() for part in pair):
+            raise FantasyTalkingError(
+                f"The adapter makes NaN or infinite numbers of {self.what} (in block {index}), and the video would be black: "
+                "the adapter's file is broken, download, convert or export it again."
+            )
         if self.keep:
             self.kept[index] = pair
         return pair
@@ -46,7 +59,7 @@ def of_identity(
 ) -> BlockKeysValues:
     """Keys and values of a face embedding `[D]`; the resampler computes in float32."""
     rows = branch.resampler(embedding[None].to(device, torch.float32)).to(dtype)
-    return BlockKeysValues(rows, lambda index, rows: branch.blocks[index](rows), keep)
+    return BlockKeysValues(rows, lambda index, rows: branch.blocks[index](rows), keep, "the face")
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class SpeechKeysValues:
     def of(self, tokens: torch.Tensor, keep: bool) -> BlockKeysValues:
         """Those of `[rows, audio]`; the projector computes in float32, as in the release."""
         rows = self.branch.project(tokens[None].to(self.device, torch.float32)).to(self.dtype)
-        return BlockKeysValues(rows, lambda index, rows: self.branch.blocks[index](rows), keep)
+        return BlockKeysValues(rows, lambda index, rows: self.branch.blocks[index](rows), keep, "the speech")
 
     def for_call(self, windows: torch.Tensor | None) -> CallKeysValues:
         """Keys and values for a model call in which the latent frames hear `windows` (int64 `[1, T, l′]`)."""

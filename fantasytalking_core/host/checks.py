@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import torch
 from comfy.model_patcher import ModelPatcher
 
 from ..adapter.adapter import Adapter
 from ..adapter.audio import AudioWidths
 from ..adapter.identity import FaceTokens, Identity
-from ..errors import FantasyTalkingError
+from ..errors import FantasyTalkingError, short
 from ..latent_grid import video_frames
 from ..speech.speech import Speech
 
@@ -36,8 +37,54 @@ def check_model(model: ModelPatcher, widths: AudioWidths) -> None:
         )
 
 
+def check_conditioning(value: Any, name: str, source: str) -> None:
+    """Refuse what is no CONDITIONING with at least one item: over the API, any constant may be.
+
+    Args:
+        name: of the input.
+        source: the node whose output belongs there.
+    """
+    items = value if isinstance(value, list | tuple) else ()
+    is_one = [
+        isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], torch.Tensor) and isinstance(item[1], dict)
+        for item in items
+    ]
+    if not is_one or not all(is_one):
+        raise FantasyTalkingError(f"{name} is {short(value)}, expected a CONDITIONING: wire the output of {source}.")
+
+
+def check_latent(value: Any) -> None:
+    """Refuse what is no LATENT of a video."""
+    samples = value.get("samples") if isinstance(value, dict) else None
+    if not isinstance(samples, torch.Tensor) or samples.ndim != 5 or 0 in samples.shape:
+        came = list(samples.shape) if isinstance(samples, torch.Tensor) else short(value)
+        raise FantasyTalkingError(
+            f"latent_image is {came}, expected a LATENT [batch, 16, frames, height, width]: wire WanImageToVideo."
+        )
+    if not torch.isfinite(samples).all():
+        raise FantasyTalkingError("latent_image holds NaN or infinite numbers: check where it comes from.")
+
+
+def check_portrait(conditioning: Any, name: str) -> None:
+    """Refuse a conditioning of which an item lacks the portrait: the model would make up a person."""
+    if any(options.get("concat_latent_image") is None for _, options in conditioning):
+        raise FantasyTalkingError(
+            f"The {name} conditioning carries no portrait, and the model would make up a person: wire it through "
+            "WanImageToVideo with a start_image."
+        )
+
+
 def check_speech(speech: Speech, noise_shape: Any, widths: AudioWidths) -> None:
     """Refuse a latent of another length than the speech, and tokens of another encoder than the adapter's."""
+    if speech.tokens.ndim != 2 or not len(speech.tokens):
+        raise FantasyTalkingError(
+            f"The speech has tokens of shape {list(speech.tokens.shape)}, expected [tokens, {widths.audio}]: wire Encode "
+            "Speech."
+        )
+    if not torch.isfinite(speech.tokens).all():
+        raise FantasyTalkingError(
+            "The speech holds NaN or infinite numbers: the recording or the Wav2Vec2 file is broken, load them again."
+        )
     if speech.tokens.shape[-1] != widths.audio:
         raise FantasyTalkingError(
             f"The speech has tokens of width {speech.tokens.shape[-1]}, the adapter hears {widths.audio}: "
@@ -61,7 +108,11 @@ def check_motion(adapter: Adapter) -> None:
 
 
 def check_identity(identity: Identity, adapter: Adapter) -> None:
-    """Refuse a face embedding that the adapter has no weights for."""
+    """Refuse a face embedding that the adapter has no weights for, and a face of no numbers."""
+    if not torch.isfinite(identity.tokens if isinstance(identity, FaceTokens) else identity.vector).all():
+        raise FantasyTalkingError(
+            "The face holds NaN or infinite numbers: the picture, or the model that encodes it, is broken."
+        )
     if isinstance(identity, FaceTokens):
         return
     if adapter.identity is None:

@@ -6,10 +6,11 @@ import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..errors import FantasyTalkingError, logger
+from ..errors import FantasyTalkingError
 from ..sampling.guidance import Guidance, Pass, Passes, step_of
+from .checks import check_conditioning, check_portrait
 from .conditioning import IDENTITY, MOTION, SPEECH, Conditioning, carries, hearing_as, without_speech
-from .patch import adapter_of
+from .patch import adapter_of, applied_strengths
 
 CONDS = {
     Pass.SPEECH: "positive",
@@ -31,20 +32,7 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
 
     def __init__(self, model: ModelPatcher, positive: Conditioning, negative: Conditioning, guidance: Guidance) -> None:
         super().__init__(model)
-        heard, has_adapter = carries(positive, SPEECH), adapter_of(model) is not None
-        if not heard and carries(negative, SPEECH):
-            raise FantasyTalkingError("The speech is in the negative conditioning: swap positive and negative.")
-        if not heard and has_adapter:
-            logger.warning(
-                "FantasyTalking: the conditioning carries no speech, the face will not speak. Wire it through "
-                "FantasyTalking Conditioning."
-            )
-        added = [name for name, entry in ADDED.items() if carries(positive, entry)]
-        if added and not has_adapter:
-            raise FantasyTalkingError(
-                f"The conditioning carries {' and '.join(added)}, but the model has no FantasyTalking adapter to use it: "
-                "wire the model through Apply Adapter."
-            )
+        check_wiring(model, positive, negative)
         self.guidance = guidance
         self.set_cfg(guidance.text_cfg)
         silent_negative = without_speech(negative)
@@ -81,7 +69,10 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
             conds = [self.conds[CONDS[passes.speech]], negative, positive]
         shared = {"input": x, "sigma": timestep, "model": self.inner_model, "model_options": model_options}
         if calc := model_options.get("sampler_calc_cond_batch_function"):
-            out = calc({"conds": conds, **shared})
+            # other packs know the host's two conditionings: the third pass is computed beside them
+            out = list(calc({"conds": conds[:2], **shared}))
+            if passes.speech:
+                out += comfy.samplers.calc_cond_batch(self.inner_model, conds[2:], x, timestep, model_options)
         else:
             out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
         # the host's own classifier-free guidance, with what other packs hang into it, on the text
@@ -93,3 +84,28 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
             self.inner_model, *pair[:2], self.cfg, x, timestep, model_options=model_options, cond=positive, uncond=negative
         )
         return guided + self.guidance.audio_cfg * (out[0] - out[-1]) if passes.speech else guided
+
+
+def check_wiring(model: ModelPatcher, positive: Conditioning, negative: Conditioning) -> None:
+    """Refuse what ends in a face that does not speak, or in another person, before anything is loaded.
+
+    Raises:
+        FantasyTalkingError
+    """
+    for conditioning, name in ((positive, "positive"), (negative, "negative")):
+        check_conditioning(conditioning, name, "FantasyTalking Conditioning")
+        check_portrait(conditioning, name)
+    has_speech, adapter = carries(positive, SPEECH), adapter_of(model)
+    if not has_speech and carries(negative, SPEECH):
+        raise FantasyTalkingError("The speech is in the negative conditioning: swap positive and negative.")
+    added = [name for name, entry in ADDED.items() if carries(positive, entry)]
+    if added and adapter is None:
+        raise FantasyTalkingError(
+            f"The conditioning carries {' and '.join(added)}, but the model has no FantasyTalking adapter to use it: "
+            "wire the model through Apply Adapter."
+        )
+    if adapter is not None and not has_speech and applied_strengths(model).audio_strength != 0:
+        raise FantasyTalkingError(
+            "The positive conditioning carries no speech, and the face would not speak: wire it through FantasyTalking "
+            "Conditioning, or set audio_strength to 0."
+        )

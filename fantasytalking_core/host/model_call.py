@@ -27,7 +27,6 @@ class Call:
     """State of one model call.
 
     Attributes:
-        inner: the attention override of another pack, which is called first.
         dit: the host's DiT that is called, on its own device.
         adapter: None where keys and values were prepared.
         cache: what the sampling run keeps; None outside of one, and nothing is kept.
@@ -36,12 +35,11 @@ class Call:
         tokens_per_frame: video tokens S of a latent frame.
         first_token: where the video begins among the tokens, after a reference image's.
         weights_change: whether the DiT's weights may differ in the run's next call.
-        armed: block and shape of the cross-attention's query that is expected next.
-        heard, face: keys and values that were prepared, for all blocks of the call; training prepares them itself, since
-            there every row of a batch has its own.
+        speech_keys_values, face_keys_values: prepared for all blocks of the call; training prepares them itself, since there
+            every row of a batch has its own.
+        was_added: whether any block had what there is to add.
     """
 
-    inner: Any
     dit: Any
     adapter: Adapter | None
     cache: RunCache | None
@@ -53,24 +51,26 @@ class Call:
     tokens_per_frame: int
     first_token: int
     weights_change: bool
-    armed: tuple[int, torch.Size] | None = None
-    heard: tuple[CallKeysValues, torch.Tensor | None] | None = None
-    face: BlockKeysValues | None = None
+    speech_keys_values: tuple[CallKeysValues, torch.Tensor | None] | None = None
+    face_keys_values: BlockKeysValues | None = None
+    was_added: bool = False
 
     @property
     def adds(self) -> bool:
-        return any(each is not None for each in (self.speech, self.heard, self.identity, self.face))
+        parts = (self.speech, self.speech_keys_values, self.identity, self.face_keys_values)
+        return any(part is not None for part in parts)
 
     def add(self, out: torch.Tensor, q: torch.Tensor, heads: int, block: int) -> torch.Tensor:
-        """Speech and face on top of the block's other cross-attention."""
-        if self.heard is None and self.speech is not None:
-            self.heard = self.prepare_speech(self.speech, q)
-        if self.face is None and self.identity is not None:
-            self.face = self.prepare_face(self.identity, q)
-        if self.heard is not None:
-            out = torch.add(out, self.hear(*self.heard, q, heads, block), alpha=self.audio_strength)
-        if self.face is not None:
-            seen = face_attention(q, *self.face(block), heads, attention)
+        """Speech and face on top of the block's other cross-attention `[B, N, C]`, whose query q is."""
+        self.was_added = True
+        if self.speech_keys_values is None and self.speech is not None:
+            self.speech_keys_values = self.prepare_speech(self.speech, q)
+        if self.face_keys_values is None and self.identity is not None:
+            self.face_keys_values = self.prepare_face(self.identity, q)
+        if self.speech_keys_values is not None:
+            out = torch.add(out, self.hear(*self.speech_keys_values, q, heads, block), alpha=self.audio_strength)
+        if self.face_keys_values is not None:
+            seen = face_attention(q, *self.face_keys_values(block), heads, attention)
             out = torch.add(out, seen, alpha=self.identity_strength)
         return out
 

@@ -1,11 +1,11 @@
 """The host's DiT for training: frozen, called directly, with the adapter's hooks of sampling.
 
-The same `arm` and `attend` join speech and face in every block's cross-attention; only their keys and values are prepared
-by the training step, since every row of a batch has its own.
+Speech and face join every block's cross-attention as they do there (`cross_attention`); only their keys and values are
+prepared by the training step, since every row of a batch has its own.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import comfy.model_management
@@ -26,9 +26,9 @@ from ..training.data.sample import Sample
 from ..training.run.dataset import Batch
 from ..training.run.step import Added
 from .checks import check_model, uncompiled
+from .cross_attention import joined
 from .folders import model_path
 from .model_call import Call
-from .patch import KEY, arm, attend
 from .timestep import timestep_embedding_plus
 
 MASK_CHANNELS = 4
@@ -134,16 +134,14 @@ class TrainingDit:
         mask[:, :, 0] = rearrange(batch.has_image, "b -> b 1 1 1")
         seen = torch.cat([x, mask, batch.image], dim=1)
         call = self.call(x.shape, added)
-        options: dict[str, Any] = {
-            KEY: call,
-            "optimized_attention_override": attend,
-            "patches": {"attn1_patch": [arm]},
-        }
+        options: dict[str, Any] = {"optimized_attention_override": plain_attention}
+        joining: AbstractContextManager[None] = joined(self.dit, call)
         if self.checkpointing:
             image_tokens = batch.clip.shape[1]
             blocks = {("double_block", index): self.recomputed(index, call, image_tokens) for index in range(self.blocks)}
             options["patches_replace"] = {"dit": blocks}
-        with timestep_embedding_plus(self.dit, added.motion):
+            joining = nullcontext()
+        with timestep_embedding_plus(self.dit, added.motion), joining:
             return self.dit(
                 seen.to(self.dtype),
                 self.base.model_sampling.timestep(batch.sigma).float(),
@@ -158,7 +156,6 @@ class TrainingDit:
         tokens = shape[2] * ((shape[3] + 1) // 2) * ((shape[4] + 1) // 2)
         mask = None if added.windows is None else window_mask(added.windows, self.dtype)
         return Call(
-            inner=plain_attention,
             dit=self.dit,
             adapter=None,
             cache=None,
@@ -170,25 +167,25 @@ class TrainingDit:
             tokens_per_frame=tokens // parts,
             first_token=0,
             weights_change=False,
-            heard=(CallKeysValues(added.speech, added.windows), mask),
-            face=added.face,
+            speech_keys_values=(CallKeysValues(added.speech, added.windows), mask),
+            face_keys_values=added.face,
         )
 
     def recomputed(self, index: int, call: Call, image_tokens: int) -> Callable[..., dict[str, torch.Tensor]]:
         """A block whose activations are computed again in the backward pass, for `patches_replace`.
 
         The block is called here and not through the host's `original_block`, which runs whichever block the host's loop
-        is at: the last one, when the backward pass comes. For the same reason it has options with its own index.
+        is at: the last one, when the backward pass comes. For the same reason it has hooks and options of its own.
         """
 
         def run(args: dict[str, Any], _: Any) -> dict[str, torch.Tensor]:
             options = {**args["transformer_options"], "block_index": index}
 
             def block(x: torch.Tensor, context: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-                call.armed = None  # a recomputation may have stopped before the block's end
-                return self.dit.blocks[index](
-                    x, e=e, freqs=args["pe"], context=context, context_img_len=image_tokens, transformer_options=options
-                )
+                with joined(self.dit, call, index):
+                    return self.dit.blocks[index](
+                        x, e=e, freqs=args["pe"], context=context, context_img_len=image_tokens, transformer_options=options
+                    )
 
             inputs = (args["img"], args["txt"], args["vec"])
             return {"img": checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)}

@@ -15,10 +15,12 @@ from enum import Enum
 
 import torch
 
-from ..errors import FantasyTalkingError
+from ..errors import FantasyTalkingError, check_number
 
 TEXT_CFG = AUDIO_CFG = 5.0
 """The release's scales (3 to 7 recommended; the paper used 4.5 for speech)."""
+MAX_CFG = 100.0
+"""What the nodes take, as the host's own."""
 
 
 class Pass(Enum):
@@ -59,6 +61,8 @@ class Guidance:
     audio_end: float = 1.0
 
     def __post_init__(self) -> None:
+        check_number("text_cfg", self.text_cfg, 0, MAX_CFG)
+        check_number("audio_cfg", self.audio_cfg, 0, MAX_CFG)
         if not 0.0 <= self.audio_start <= self.audio_end <= 1.0:
             raise FantasyTalkingError(
                 f"Audio guidance from {self.audio_start:g} to {self.audio_end:g} is no interval: expected "

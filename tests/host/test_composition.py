@@ -31,7 +31,8 @@ def test_without_speech_ksampler_is_bit_identical_and_no_speech_attention_runs(r
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 def test_without_speech_our_sampler_is_bit_identical_to_the_hosts_guidance(run, model, adapter, cfg):
     positive, negative, latent = clip(17)
-    ours = sample(run, apply(run, model, adapter), positive, negative, latent, text_cfg=cfg, scheduler="simple", shift=8.0)
+    silent = apply(run, model, adapter, audio_strength=0.0)
+    ours = sample(run, silent, positive, negative, latent, text_cfg=cfg, scheduler="simple", shift=8.0)
     assert torch.equal(ours, ksample(run, model, positive, negative, latent, cfg))
 
 
@@ -123,7 +124,7 @@ def test_with_heun_the_interval_is_found_from_the_sigma_not_from_the_number_of_c
 
 def test_a_host_scheduler_is_used_with_this_shift(host, run, model, adapter, watch):
     positive, negative, latent = clip(5)
-    patched = watch.on(apply(run, model, adapter))
+    patched = watch.on(apply(run, model, adapter, audio_strength=0.0))
     sample(run, patched, positive, negative, latent, steps=4, scheduler="simple", shift=3.0, text_cfg=1.0)
     shifted = run("ModelSamplingSD3", model=model, shift=3.0)[0]
     sigmas = run("BasicScheduler", model=shifted, scheduler="simple", steps=4, denoise=1.0)[0]
@@ -282,8 +283,11 @@ def test_with_torch_compile_it_is_the_same_in_every_kind_of_call(host, run, mode
     set_torch_compile_wrapper(
         compiled, backend, options={"guard_filter_fn": skip_torch_compile_dict} if backend == "inductor" else None, keys=keys
     )
-    for conds in (heard, (positive, negative), heard):  # with speech, without, with it again
-        close(sample(run, compiled, *conds, latent), sample(run, patched, *conds, latent))
+    other = hear(run, positive, negative, speech(host, 17, seed=4))
+    for conds in (heard, (positive, negative), other, heard):  # with speech, without, with another, with the first again
+        close(ksample(run, compiled, *conds, latent), ksample(run, patched, *conds, latent))
+        if conds[0] is not positive:
+            close(sample(run, compiled, *conds, latent), sample(run, patched, *conds, latent))
 
 
 @pytest.mark.parametrize("first", ["theirs", "ours"])

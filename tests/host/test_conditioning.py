@@ -163,25 +163,6 @@ def test_a_patch_that_wants_the_negative_pass_gets_the_one_of_the_formula(host, 
     assert [negative for _, negative in seen] == [negative_hears] * 2
 
 
-def test_a_replaced_cross_attention_that_speech_can_not_join_is_an_error(host, run, model, adapter):
-    """A pack whose replacement calls attention without the host's options would leave the speech unheard."""
-    from comfy.ldm.modules.attention import optimized_attention
-
-    patched = apply(run, model, adapter)
-    for index, block in enumerate(patched.get_model_object("diffusion_model").blocks):
-
-        def forward(x, context, context_img_len, transformer_options={}, attention=block.cross_attn):
-            q, k = attention.norm_q(attention.q(x)), attention.norm_k(attention.k(context))
-            return attention.o(optimized_attention(q, k, attention.v(context), heads=attention.num_heads))
-
-        patched.add_object_patch(f"diffusion_model.blocks.{index}.cross_attn.forward", forward)
-    positive, negative, latent = clip(17)
-    heard = hear(run, positive, negative, speech(host, 17))
-    ksample(run, patched, positive, negative, latent)  # without speech it is not our business
-    with pytest.raises(ValueError, match="Another node has replaced the model's cross-attention.*remove that node"):
-        ksample(run, patched, *heard, latent)
-
-
 def test_flash_attention_is_not_asked_for_masks(host, run, model, adapter, monkeypatch, caplog):
     """It has none, and the host would warn in every block of every call: the speech takes PyTorch's attention."""
     from comfy.ldm.modules import attention
@@ -212,12 +193,6 @@ def test_speech_in_the_negative_is_an_error(host, run, model, adapter):
     heard, _ = hear(run, positive, negative, speech(host, 17))
     with pytest.raises(ValueError, match="The speech is in the negative conditioning: swap positive and negative"):
         sample(run, apply(run, model, adapter), negative, heard, latent)
-
-
-def test_a_graph_without_speech_is_warned_about(run, model, adapter, caplog):
-    positive, negative, latent = clip(17)
-    sample(run, apply(run, model, adapter), positive, negative, latent)
-    assert "the conditioning carries no speech, the face will not speak" in caplog.text
 
 
 def test_two_windows_maps_of_different_frames_are_not_batched(host):

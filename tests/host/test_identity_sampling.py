@@ -59,7 +59,7 @@ class Record:
         self.heads, self.handles = attention.num_heads, []
         for name in self.LAYERS:
             self.handles.append(getattr(attention, name).register_forward_hook(self.noting(name)))
-        self.handles.append(attention.o.register_forward_pre_hook(lambda module, args: self.note("sum", args[0])))
+        self.handles.append(attention.o.register_forward_hook(lambda module, args, out: self.note("sum", args[0])))
 
     def noting(self, name):
         return lambda module, args, out: self.note(name, out)

@@ -1,0 +1,38 @@
+"""What a sampler can see of its inputs that an artist should know before waiting for the result."""
+
+import math
+
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ..speech.waveform import TRAINED_FRAMES
+from .conditioning import SPEECH, Conditioning
+
+PIXELS_PER_TOKEN = 2
+"""Latent pixels of a video token, on each side."""
+
+
+def notices(model: ModelPatcher, positive: Conditioning) -> list[str]:
+    """One line for each thing that a result may suffer from."""
+    lines = []
+    if any(options.get("clip_vision_output") is None for _, options in positive):
+        lines.append("No clip_vision_output: the person may look different. Wire CLIP Vision Encode into WanImageToVideo.")
+    frames = max((_frames(options) for _, options in positive), default=0)
+    if frames > TRAINED_FRAMES and "context_handler" not in model.model_options:
+        image = positive[0][1]["concat_latent_image"]
+        lines.append(
+            f"{frames} frames at once are {video_tokens(image):,} video tokens; the model was trained on {TRAINED_FRAMES} "
+            "frames. Put Wan Context Windows on the model, or make the video in parts (length, start_time)."
+        )
+    return lines
+
+
+def _frames(options: dict) -> int:
+    speech = options.get("model_conds", {}).get(SPEECH)
+    return 0 if speech is None else speech.cond.frames
+
+
+def video_tokens(latent: torch.Tensor) -> int:
+    """Of a latent `[B, C, T, h, w]`."""
+    *_, frames, height, width = latent.shape
+    return frames * math.ceil(height / PIXELS_PER_TOKEN) * math.ceil(width / PIXELS_PER_TOKEN)
