@@ -60,16 +60,20 @@ def check_interval(start: float, end: float) -> None:
     guidance.Guidance(audio_start=start, audio_end=end)
 
 
+def shift_input() -> io.Float.Input:
+    return io.Float.Input(
+        "shift",
+        default=schedule.SHIFT,
+        min=0.01,
+        max=100.0,
+        step=0.01,
+        tooltip="Shift of the sigma schedule towards noise; 5 in the release.",
+    )
+
+
 def schedule_inputs() -> list[io.Input]:
     return [
-        io.Float.Input(
-            "shift",
-            default=schedule.SHIFT,
-            min=0.01,
-            max=100.0,
-            step=0.01,
-            tooltip="Shift of the sigma schedule towards noise; 5 in the release.",
-        ),
+        shift_input(),
         io.Float.Input(
             "denoise",
             default=1.0,
@@ -79,6 +83,17 @@ def schedule_inputs() -> list[io.Input]:
             tooltip="Below 1, only the last part of the schedule is run, on the latent that is wired in.",
         ),
     ]
+
+
+def sigmas_of(model, scheduler: str, steps: int, shift: float, denoise: float = 1.0):
+    """The release's schedule, or one of the host's for a model of this shift."""
+    from comfy_extras import nodes_custom_sampler, nodes_model_advanced
+
+    sigmas = schedule.sigmas(steps, shift, denoise)
+    if scheduler == OURS:
+        return sigmas
+    (shifted,) = nodes_model_advanced.ModelSamplingSD3().patch(model, shift)
+    return nodes_custom_sampler.BasicScheduler.execute(shifted, scheduler, steps, denoise)[0]
 
 
 def steps_input() -> io.Int.Input:
@@ -222,9 +237,7 @@ class FantasyTalkingSampler(io.ComfyNode):
         sockets.expected(model, ModelPatcher, "model", "Apply Adapter")
         check_latent(latent_image)
         settings = guidance.Guidance(text_cfg, audio_cfg, audio_start_percent, audio_end_percent)
-        sigmas = schedule.sigmas(steps, shift, denoise)
-        if scheduler != OURS:
-            sigmas = cls.host_sigmas(model, scheduler, steps, shift, denoise)
+        sigmas = sigmas_of(model, scheduler, steps, shift, denoise)
         guider = Guider(model, positive, negative, settings)
         ui = shown.text(warnings=notices(model, positive))
         output = host.SamplerCustomAdvanced.execute(
@@ -235,14 +248,6 @@ class FantasyTalkingSampler(io.ComfyNode):
             latent_image,
         )
         return io.NodeOutput(output[0], ui=ui)
-
-    @staticmethod
-    def host_sigmas(model, scheduler: str, steps: int, shift: float, denoise: float):
-        """The sigmas of one of the host's schedulers for a model of this shift."""
-        from comfy_extras import nodes_custom_sampler, nodes_model_advanced
-
-        (shifted,) = nodes_model_advanced.ModelSamplingSD3().patch(model, shift)
-        return nodes_custom_sampler.BasicScheduler.execute(shifted, scheduler, steps, denoise)[0]
 
 
 NODES = [FantasyTalkingGuider, FantasyTalkingScheduler, FantasyTalkingSampler]

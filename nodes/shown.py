@@ -1,23 +1,40 @@
 """What a node says on itself: what it has decided, and what an artist should know before waiting for the result."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from comfy_api.latest import ui
+from comfy_api.latest import io, ui
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 from ..fantasytalking_core.errors import logger
 
 
-def text(*lines: str, warnings: Sequence[str] = ()) -> ui.PreviewText:
+def text(*lines: str, warnings: Sequence[str] = (), log: bool = True) -> ui.PreviewText:
     """Show lines on the node that is running, and give them as the node's `ui`, for the history; warnings go to the log, too.
 
     The page draws the `ui` text of the host's own text nodes only; what it draws on any node is progress text.
     """
-    for warning in warnings:
+    for warning in warnings if log else ():
         logger.warning("FantasyTalking: %s", warning)
     shown = "\n".join([*lines, *(f"⚠ {warning}" for warning in warnings)])
     node, server = get_executing_context(), getattr(PromptServer, "instance", None)
     if node is not None and server is not None and server.client_id is not None:
         server.send_progress_text(shown, node.node_id, server.client_id)
     return ui.PreviewText(shown)
+
+
+def video_ui(path: Path, output: str) -> dict[str, Any]:
+    """The `ui` of a node that plays a video in the host's output folder."""
+    place = path.resolve().relative_to(Path(output).resolve())
+    saved = ui.SavedResult(place.name, place.parent.as_posix().removeprefix("."), io.FolderType.output)
+    return ui.PreviewVideo([saved]).as_dict()
+
+
+def video(path: Path, output: str) -> None:
+    """Play a finished part on the node that is still running."""
+    node, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if node is not None and server is not None and server.client_id is not None:
+        about = {"node": node.node_id, "display_node": node.node_id, "prompt_id": node.prompt_id}
+        server.send_sync("executed", {**about, "output": video_ui(path, output)}, server.client_id)

@@ -2,10 +2,16 @@
 
 from comfy_api.latest import io, ui
 
+from ..fantasytalking_core.host.loading import Wav2VecEncoder
 from ..fantasytalking_core.speech import plot as speech_plot
 from ..fantasytalking_core.speech import waveform
+from ..fantasytalking_core.speech.notices import notices
+from ..fantasytalking_core.speech.recording import Recording
 from ..fantasytalking_core.speech.speech import Sound, Speech
+from ..fantasytalking_core.speech.video_sound import video_sound
 from . import shown, sockets
+
+LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 class FantasyTalkingEncodeSpeech(io.ComfyNode):
@@ -33,7 +39,7 @@ class FantasyTalkingEncodeSpeech(io.ComfyNode):
                     "length",
                     default=0,
                     min=0,
-                    max=1_000_001,
+                    max=waveform.MAX_FRAMES,
                     step=1,
                     tooltip="Frames of the clip: 4n + 1, at least 5. 0 takes as many as the speech needs; 81 is what the "
                     "model was trained on, for more use the host's Wan Context Windows.",
@@ -61,18 +67,30 @@ class FantasyTalkingEncodeSpeech(io.ComfyNode):
 
     @classmethod
     def execute(cls, wav2vec, audio, fps: float, length: int, start_time: float) -> io.NodeOutput:
-        recording = waveform.recording(audio)
+        sockets.expected(wav2vec, Wav2VecEncoder, "wav2vec", "Wav2Vec2 Loader")
+        recording = Recording.of(audio)
         length = waveform.clip_frames(recording, fps, length, start_time)
-        mono = waveform.mono_16k(recording, length, fps, start_time)
-        recorded = recording.seconds - waveform.sample_at(start_time, recording.rate) / recording.rate
-        speech = Speech(wav2vec.encode(mono), length, fps, Sound.of(mono, length, recorded))
-        sound = waveform.clip_sound(recording, length, fps, start_time)
+        stretch = waveform.Stretch.of(recording, length, fps, start_time)
+        mono, sound = stretch.speech(), video_sound(stretch)
+        outline = Sound.of(mono, length, waveform.seconds_left(recording, start_time))
+        speech = Speech(wav2vec.encode(mono), length, fps, outline)
         lines = [f"{length} frames · {speech.seconds:.2f} s at {fps:g} fps"]
         if speech.silence:
             lines.append(f"{speech.silence:.2f} s of silence added at the end")
+        if (described := _described(sound)) != _described(recording):
+            lines.append(f"sound: {described}, as a video can't hold {_described(recording)}")
         return io.NodeOutput(
-            speech, {"waveform": sound.samples[None], "sample_rate": sound.rate}, length, fps, ui=shown.text(*lines)
+            speech,
+            {"waveform": sound.samples[None], "sample_rate": sound.rate},
+            length,
+            fps,
+            ui=shown.text(*lines, warnings=notices(stretch)),
         )
+
+
+def _described(sound: Recording) -> str:
+    count = len(sound.samples)
+    return f"{sound.rate} Hz {LAYOUTS.get(count, f'with {count} channels')}"
 
 
 class FantasyTalkingPreviewSpeech(io.ComfyNode):
@@ -92,6 +110,7 @@ class FantasyTalkingPreviewSpeech(io.ComfyNode):
 
     @classmethod
     def execute(cls, speech: Speech) -> io.NodeOutput:
+        sockets.expected(speech, Speech, "speech", "Encode Speech")
         plot = speech_plot.plot(speech)
         return io.NodeOutput(plot, ui=ui.PreviewImage(plot, cls=cls))
 

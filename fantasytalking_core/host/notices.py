@@ -14,9 +14,7 @@ PIXELS_PER_TOKEN = 2
 
 def notices(model: ModelPatcher, positive: Conditioning) -> list[str]:
     """One line for each thing that a result may suffer from."""
-    lines = []
-    if any(options.get("clip_vision_output") is None for _, options in positive):
-        lines.append("No clip_vision_output: the person may look different. Wire CLIP Vision Encode into WanImageToVideo.")
+    lines = missing_clip_vision(all(options.get("clip_vision_output") for _, options in positive))
     frames = max((_frames(options) for _, options in positive), default=0)
     if frames > TRAINED_FRAMES and "context_handler" not in model.model_options:
         image = positive[0][1]["concat_latent_image"]
@@ -25,6 +23,13 @@ def notices(model: ModelPatcher, positive: Conditioning) -> list[str]:
             "frames. Put Wan Context Windows on the model, or make the video in parts (length, start_time)."
         )
     return lines
+
+
+def missing_clip_vision(output: object) -> list[str]:
+    """What is said where the portrait's image tokens are not there."""
+    if output:
+        return []
+    return ["No clip_vision_output: the person may look different. Wire CLIP Vision Encode with the portrait."]
 
 
 def _frames(options: dict) -> int:

@@ -1,11 +1,12 @@
 """The value that travels on an FT_SPEECH wire."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..latent_grid import TEMPORAL, latent_frames
+from ..latent_grid import TEMPORAL, latent_frames, video_frames
 from .windows import PADDING, window_map
 
 TOKENS_PER_SECOND = 50
@@ -59,12 +60,14 @@ class Speech:
         frames: video frames of the clip, 4n + 1.
         fps: frames per second.
         sound: what it looks like; None where only the tokens are known.
+        map: of a part of a clip: int64 `[T, l′]`, its window map, of which the whole clip decided; None: this is the whole.
     """
 
     tokens: torch.Tensor
     frames: int
     fps: float
     sound: Sound | None = None
+    map: torch.Tensor | None = None
 
     @property
     def latent_frames(self) -> int:
@@ -82,7 +85,15 @@ class Speech:
 
     def windows(self) -> torch.Tensor:
         """int64 `[T, l′]`, see `windows.window_map`."""
-        return window_map(self.tokens.shape[0], self.frames)
+        return window_map(self.tokens.shape[0], self.frames) if self.map is None else self.map
+
+    def part(self, places: Sequence[int]) -> "Speech":
+        """What these latent frames of the clip hear, with the tokens that they hear alone; the whole stays as it is."""
+        if list(places) == list(range(self.latent_frames)):
+            return self
+        heard, rows = torch.unique(self.windows()[list(places)], return_inverse=True)
+        padded = int(PADDING in heard)  # the lowest index, so the first of the unique ones
+        return Speech(self.tokens[heard[padded:]], video_frames(len(places)), self.fps, map=rows - padded)
 
     def heard(self) -> torch.Tensor:
         """float64 `[T, 2]`: the stretch of the clip that each latent frame hears, in seconds; NaN where it hears nothing.

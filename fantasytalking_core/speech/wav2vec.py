@@ -179,6 +179,9 @@ def encode(
 
     Returns:
         `[L, width]` float32 on the CPU.
+
+    Raises:
+        FantasyTalkingError: not a single token, or tokens that are no numbers.
     """
     config = model.config
     hop, field = math.prod(config.conv_stride), 1
@@ -206,6 +209,11 @@ def encode(
     with norm:
         for piece in cut:
             kept = model(hear(piece.start, piece.stop)).last_hidden_state[0, piece.first : piece.last]
+            if not torch.isfinite(kept).all():
+                raise FantasyTalkingError(
+                    "The Wav2Vec2 model makes NaN or infinite tokens of this speech, expected numbers: its weights are "
+                    f"damaged, download them again from {PUBLISHED}."
+                )
             out[done : done + len(kept)] = kept
             done += len(kept)
             progress(done, tokens)

@@ -7,123 +7,62 @@ window map, which divides tokens by frames, then stretches the speech over the c
 """
 
 import math
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 
-from ..errors import FantasyTalkingError, logger
+from ..errors import FantasyTalkingError, short
 from ..latent_grid import MIN_FRAMES, TEMPORAL, clip_length_from, is_clip_length
+from .recording import Recording
 
 SAMPLE_RATE = 16000
 """Hz, what Wav2Vec2 hears (§3.2)."""
 MIN_SPEECH_SECONDS = 0.025
 """One receptive field of Wav2Vec2: less than this is no token at all."""
-MIN_RATE = 1000
-"""Hz; below it the sample rate is a mistake (44.1 for 44100), not a recording of speech."""
-MAX_CHANNELS = 64
-"""More are samples in the place of channels."""
 SILENCE = 1 / 32768
 """The smallest step of 16-bit audio: what stays below it is the noise of a codec."""
+MAX_PEAK = 100.0
+"""40 dB over full scale: what is louder is no sound, but integers in the place of numbers up to 1, or damage."""
+CANCELLED = 0.01
+"""Of the loudest channel's loudness: quieter, the mean of the channels is no speech; one of 64 alone still gives 1/64."""
 MIN_FPS, MAX_FPS = 1.0, 120.0
 TRAINED_FRAMES = 81
 """Frames of the clips that Wan2.1 and FantasyTalking were trained on."""
-
+MAX_FRAMES = 1_000_001
 MAX_SECONDS = 4 * 3600
 """A clip longer than this is a mistake, and its tokens would fill the memory."""
-
-_INTEGERS = {torch.uint8: (128, 128), torch.int16: (0, 2**15), torch.int32: (0, 2**31)}
-"""Zero and full scale of the integer formats in which sound files are stored."""
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """One recording.
-
-    Attributes:
-        samples: `[channels, N]`, float32 in [−1, 1], on the CPU.
-        rate: Hz.
-    """
-
-    samples: torch.Tensor
-    rate: int
-
-    @property
-    def seconds(self) -> float:
-        return self.samples.shape[-1] / self.rate
-
-
-def recording(audio: object) -> Recording:
-    """The recording in a host's AUDIO, `{"waveform": [1, channels, N], "sample_rate": Hz}`.
-
-    Other packs are less exact than the host: integer samples, a missing batch or channel axis, another device
-    and sample rates that are no `int` are taken for what they mean.
-
-    Raises:
-        FantasyTalkingError: no audio, a batch of several clips, empty, or no recording at all.
-    """
-    if audio is None:
-        raise FantasyTalkingError(
-            "There is no audio: the video or node that it comes from has no sound. Wire a recording of speech."
-        )
-    if not isinstance(audio, Mapping) or not {"waveform", "sample_rate"} <= set(audio):
-        raise FantasyTalkingError(
-            f"audio is {_kind(audio)}, expected the host's AUDIO with waveform and sample_rate: wire an AUDIO output."
-        )
-    waveform, rate = audio["waveform"], audio["sample_rate"]
-    with suppress(TypeError, ValueError, OverflowError):
-        rate = int(rate)
-    if not isinstance(rate, int) or rate < MIN_RATE:
-        raise FantasyTalkingError(
-            f"audio has a sample rate of {rate}, expected {MIN_RATE} Hz or more: load the recording again."
-        )
-    if not isinstance(waveform, torch.Tensor) or not (waveform.is_floating_point() or waveform.dtype in _INTEGERS):
-        found = waveform.dtype if isinstance(waveform, torch.Tensor) else _kind(waveform)
-        raise FantasyTalkingError(f"audio holds {found}, expected a tensor of float samples: wire a host AUDIO output.")
-    shape = list(waveform.shape)
-    if waveform.ndim < 3:
-        waveform = waveform.reshape((1,) * (3 - waveform.ndim) + waveform.shape)
-    if waveform.shape[-1] == 0:
-        raise FantasyTalkingError("The audio is empty: expected a recording of speech, check the file that was loaded.")
-    if waveform.ndim != 3 or 0 in shape or waveform.shape[1] > MAX_CHANNELS:
-        raise FantasyTalkingError(f"audio has shape {shape}, expected [1, channels, samples]: wire a host AUDIO output.")
-    if waveform.shape[0] != 1:
-        raise FantasyTalkingError(
-            f"audio is a batch of {waveform.shape[0]} clips, expected one: encode each clip with its own node."
-        )
-    samples = waveform[0].detach().cpu()
-    zero, scale = _INTEGERS.get(samples.dtype, (0, 1))
-    samples = samples.float() if scale == 1 else (samples.float() - zero) / scale
-    return Recording(samples, rate)
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "a dict of " + (", ".join(map(str, value)) or "nothing")
-    return f"of type {type(value).__name__}"
+MAX_ADDED_SECONDS = 30.0
+"""More silence than this behind the speech, and more than speech, is a mistake in the length."""
 
 
 def check_start(sound: Recording, start_time: float) -> None:
     """Refuse a clip that begins outside of the recording or too close to its end; `start_time` in seconds."""
-    if not 0 <= start_time < sound.seconds:  # NaN too
+    if not isinstance(start_time, Real) or not 0 <= start_time < sound.seconds:  # NaN too
         raise FantasyTalkingError(
-            f"start_time is {start_time:g} s, expected 0 or more and less than the {sound.seconds:.2f} s of the audio."
+            f"start_time is {_number(start_time)} s, expected 0 or more and less than the {sound.seconds:.2f} s of the audio."
         )
     if sound.seconds - start_time < MIN_SPEECH_SECONDS:
         raise FantasyTalkingError(
-            f"Only {sound.seconds - start_time:.2g} s of audio are left from start_time on, expected at least "
+            f"Only {sound.seconds - start_time:.3g} s of audio are left from start_time on, expected at least "
             f"{MIN_SPEECH_SECONDS} s: use a longer recording or an earlier start_time."
         )
 
 
 def check_fps(fps: float) -> None:
-    if not MIN_FPS <= fps <= MAX_FPS:  # NaN too
-        raise FantasyTalkingError(f"fps is {fps:g}, expected {MIN_FPS:g} to {MAX_FPS:g}: FantasyTalking was trained at 23 fps.")
+    if not isinstance(fps, Real) or not MIN_FPS <= fps <= MAX_FPS:  # NaN too
+        raise FantasyTalkingError(
+            f"fps is {_number(fps)}, expected {MIN_FPS:g} to {MAX_FPS:g}: FantasyTalking was trained at 23 fps."
+        )
 
 
 def check_length(frames: int) -> None:
-    """Refuse what is no clip: a length that is not 4n + 1 and at least 5."""
+    """Refuse what is no clip: a length that is not 4n + 1, at least 5 and at most `MAX_FRAMES`."""
+    if not isinstance(frames, Integral) or abs(frames) > MAX_FRAMES:
+        raise FantasyTalkingError(
+            f"length is {short(frames)}, expected a whole number from {MIN_FRAMES} to {MAX_FRAMES}, or 0 for the length of the "
+            "speech."
+        )
     if not is_clip_length(frames):
         above = clip_length_from(frames)
         near = f"{above - TEMPORAL} or {above}" if above > MIN_FRAMES else str(above)
@@ -133,33 +72,39 @@ def check_length(frames: int) -> None:
         )
 
 
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else short(value)
+
+
 def clip_frames(sound: Recording, fps: float, length: int = 0, start_time: float = 0.0) -> int:
     """Frames of the clip that begins at `start_time` (s): `length`, or with 0 as many as the speech needs.
 
-    Says in the log what to do about a clip that is longer than those of the training.
-
     Raises:
-        FantasyTalkingError: `fps`, `length` or `start_time` out of range.
+        FantasyTalkingError: `fps`, `length` or `start_time` out of range, or a clip that is nearly all silence.
     """
     check_start(sound, start_time)
     check_fps(fps)
+    left = seconds_left(sound, start_time)
     if length == 0:
-        length = frames_for(sound.samples.shape[-1] - sample_at(start_time, sound.rate), sound.rate, fps)
-    check_length(length)
+        length = frames_for(round(left * sound.rate), sound.rate, fps)
+    else:
+        check_length(length)
+    if length / fps - left > max(left, MAX_ADDED_SECONDS):
+        raise FantasyTalkingError(
+            f"The clip would last {length / fps:.0f} s ({length} frames at {fps:g} fps), but only {left:.2f} s of audio are "
+            "left from start_time on: set length to 0 for the length of the speech, or use a longer recording."
+        )
     if length / fps > MAX_SECONDS:
         raise FantasyTalkingError(
             f"The clip would last {length / fps / 3600:.1f} hours ({length} frames at {fps:g} fps), expected at most "
             f"{MAX_SECONDS // 3600}: make the video in parts with length and start_time."
         )
-    if length > TRAINED_FRAMES:
-        logger.warning(
-            "FantasyTalking: the clip has %d frames (%.1f s), the model was trained on %d. Put the host's Wan Context "
-            "Windows on the model, or make the video in parts with length and start_time.",
-            length,
-            length / fps,
-            TRAINED_FRAMES,
-        )
-    return length
+    return int(length)
+
+
+def seconds_left(sound: Recording, start_time: float) -> float:
+    """How much of the recording there is from the sample nearest to `start_time` on."""
+    return sound.seconds - sample_at(start_time, sound.rate) / sound.rate
 
 
 def sample_at(seconds: float, rate: int) -> int:
@@ -178,45 +123,82 @@ def samples_for(frames: int, fps: float, sample_rate: int = SAMPLE_RATE) -> int:
     return int(frames / fps * sample_rate)
 
 
-def cut(waveform: torch.Tensor, start: int, samples: int) -> torch.Tensor:
-    """`samples` of `[..., N]` from sample `start` on, padded with silence."""
-    piece = waveform[..., start : start + samples]
-    return torch.nn.functional.pad(piece, (0, samples - piece.shape[-1]))
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """What is heard of a recording in a clip, and up to two seconds more on either side.
+
+    Whole seconds keep a resampler's phase, and a second on each side its filter: what is resampled here is that of the
+    whole recording, without paying for an hour of it.
+
+    Attributes:
+        samples: `[channels, N]` float32, finite, on the CPU.
+        rate: Hz.
+        first: the second of the recording at which the samples begin.
+        start_time: the second at which the clip does.
+        frames, fps: how long the clip is.
+        inside: which of the samples lie in the clip; it may reach beyond the recording's end.
+        mono: `[N]`, what is heard of the channels: their mean, as in the release, or one of them.
+        alone: the channel that is heard alone, because the channels cancel each other out; None where it is the mean.
+    """
+
+    samples: torch.Tensor
+    rate: int
+    first: int
+    start_time: float
+    frames: int
+    fps: float
+    inside: slice
+    mono: torch.Tensor
+    alone: int | None
+
+    @classmethod
+    def of(cls, sound: Recording, frames: int, fps: float, start_time: float = 0.0) -> "Stretch":
+        """The clip of `frames`, as from `clip_frames`, that begins `start_time` seconds into the recording.
+
+        Raises:
+            FantasyTalkingError: samples that are NaN, infinite or far beyond full scale.
+        """
+        first, last = max(0, int(start_time) - 1), math.ceil(start_time + frames / fps) + 1
+        samples = sound.between(first * sound.rate, last * sound.rate)
+        low, high = (value.item() for value in samples.aminmax())
+        peak = max(-low, high)
+        if not math.isfinite(peak):
+            raise FantasyTalkingError(
+                "The audio holds NaN or infinite samples, expected numbers: the node or file it comes from is broken."
+            )
+        if peak > MAX_PEAK:
+            raise FantasyTalkingError(
+                f"The audio reaches {peak:.3g}, expected samples from -1 to 1: load the recording with Load Audio, or divide "
+                "it by its full scale."
+            )
+        start = sample_at(start_time, sound.rate) - first * sound.rate
+        inside = slice(start, start + samples_for(frames, fps, sound.rate))
+        alone = _cancelled(samples[:, inside])
+        mono = samples.mean(0) if alone is None else samples[alone]
+        return cls(samples, sound.rate, first, start_time, frames, fps, inside, mono, alone)
+
+    def clip(self, samples: torch.Tensor, rate: int) -> torch.Tensor:
+        """`[..., N]` samples of this stretch at `rate` (Hz) and exactly as long as the clip, silent after the recording."""
+        import librosa
+
+        if rate != self.rate:
+            samples = torch.from_numpy(librosa.resample(samples.numpy(), orig_sr=self.rate, target_sr=rate))
+        start, count = sample_at(self.start_time, rate) - self.first * rate, samples_for(self.frames, self.fps, rate)
+        piece = samples[..., start : start + count]
+        return torch.nn.functional.pad(piece, (0, count - piece.shape[-1]))
+
+    def speech(self) -> torch.Tensor:
+        """`[int(frames / fps * 16000)]` float32, what Wav2Vec2 hears."""
+        return self.clip(self.mono, SAMPLE_RATE)
 
 
-def clip_sound(sound: Recording, frames: int, fps: float, start_time: float = 0.0) -> Recording:
-    """The sound of a clip at the recording's own rate and channels, exactly `frames / fps` long."""
-    start, samples = sample_at(start_time, sound.rate), samples_for(frames, fps, sound.rate)
-    return Recording(cut(sound.samples, start, samples), sound.rate)
+def _cancelled(samples: torch.Tensor) -> int | None:
+    """The loudest of the channels `[channels, n]`, if they cancel each other out in their mean."""
+    loudness = samples.std(1, correction=0)  # and a constant is no sound
+    is_lost = samples.mean(0).std(correction=0) < CANCELLED * loudness.max()
+    return int(loudness.argmax()) if is_lost else None
 
 
 def mono_16k(sound: Recording, frames: int, fps: float, start_time: float = 0.0) -> torch.Tensor:
-    """The speech of a clip: mean of all channels, resampled to 16 kHz, exactly `frames / fps` long.
-
-    Args:
-        frames, fps: the clip, as from `clip_frames`.
-        start_time: seconds into the recording.
-
-    Returns:
-        `[int(frames / fps * 16000)]`, float32, silence where the recording has ended.
-
-    Raises:
-        FantasyTalkingError: NaN or infinite samples.
-    """
-    import librosa
-
-    # Whole seconds keep the resampler's phase, and a second on each side its filter: the result is that of
-    # resampling the whole recording, without paying for an hour of it.
-    first = max(0, int(start_time) - 1)
-    last = math.ceil(start_time + frames / fps) + 1
-    mono = sound.samples[:, first * sound.rate : last * sound.rate].mean(0)
-    if not torch.isfinite(mono).all():
-        raise FantasyTalkingError(
-            "The audio holds NaN or infinite samples, expected numbers: the node or file it comes from is broken."
-        )
-    if sound.rate != SAMPLE_RATE:
-        mono = torch.from_numpy(librosa.resample(mono.numpy(), orig_sr=sound.rate, target_sr=SAMPLE_RATE))
-    speech = cut(mono, sample_at(start_time, SAMPLE_RATE) - first * SAMPLE_RATE, samples_for(frames, fps))
-    if speech.abs().max() < SILENCE:
-        logger.warning("FantasyTalking: the audio is silent, the face will not speak. Check it and start_time.")
-    return speech
+    """The speech of a clip, see `Stretch`: mean of all channels, resampled to 16 kHz, exactly `frames / fps` long."""
+    return Stretch.of(sound, frames, fps, start_time).speech()

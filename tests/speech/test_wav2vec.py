@@ -94,6 +94,15 @@ def test_a_clip_without_a_single_token_is_refused(encoder):
         encode(torch.zeros(399), *encoder)
 
 
+@pytest.mark.parametrize("damage", [float("nan"), float("inf")])
+def test_damaged_weights_are_told_before_they_reach_a_video(tmp_path, damage):
+    model, extractor = load_wav2vec2(copy(tmp_path))
+    with torch.no_grad():
+        model.encoder.layer_norm.bias[3] = damage
+    with pytest.raises(FantasyTalkingError, match="makes NaN or infinite tokens of this speech.*download them again from http"):
+        encode(clip_of(CASES[0]), model, extractor)
+
+
 # --------------------------------------------------------------------------------------------------------- pieces
 
 
