@@ -20,7 +20,7 @@ def notices(model: ModelPatcher, positive: Conditioning) -> list[str]:
         image = positive[0][1]["concat_latent_image"]
         lines.append(
             f"{frames} frames at once are {video_tokens(image):,} video tokens; the model was trained on {TRAINED_FRAMES} "
-            "frames. Put Wan Context Windows on the model, or make the video in parts (length, start_time)."
+            "frames. Use FantasyTalking Render, or put Wan Context Windows on the model."
         )
     return lines
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from .waveform import SILENCE, TRAINED_FRAMES, Stretch
+from .waveform import SILENCE, Stretch
 
 LONG_SILENCE = 1.0
 """Seconds before the first word; more is told: the face keeps still for as long, a third of a clip of 81 frames."""
@@ -24,11 +24,6 @@ def notices(stretch: Stretch) -> list[str]:
     """What is worth telling, in sentences; empty for a clip that is as it should be."""
     inside = stretch.samples[:, stretch.inside]
     told = []
-    if stretch.frames > TRAINED_FRAMES:
-        told.append(
-            f"The clip has {stretch.frames} frames ({stretch.frames / stretch.fps:.1f} s), the model was trained on "
-            f"{TRAINED_FRAMES}: put Wan Context Windows on the model, or make the video in parts (length, start_time)."
-        )
     if stretch.alone is not None:
         told.append(
             f"The channels of the audio cancel each other out, so channel {stretch.alone + 1} alone is heard: invert one of "
