@@ -45,12 +45,16 @@ def check_conditioning(value: Any, name: str, source: str) -> None:
         source: the node whose output belongs there.
     """
     items = value if isinstance(value, list | tuple) else ()
-    is_one = [
-        isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], torch.Tensor) and isinstance(item[1], dict)
-        for item in items
-    ]
-    if not is_one or not all(is_one):
+    if not items or not all(map(_is_item, items)):
         raise FantasyTalkingError(f"{name} is {short(value)}, expected a CONDITIONING: wire the output of {source}.")
+    if not all(torch.isfinite(text).all() for text, _ in items):
+        raise FantasyTalkingError(f"The {name} prompt holds NaN or infinite numbers: the text encoder's file is broken.")
+
+
+def _is_item(item: Any) -> bool:
+    """A prompt's embedding `[1, rows, width]` and its options."""
+    is_pair = isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[1], dict)
+    return is_pair and isinstance(item[0], torch.Tensor) and item[0].ndim == 3 and item[0].is_floating_point()
 
 
 def check_latent(value: Any) -> None:
