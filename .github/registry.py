@@ -1,15 +1,37 @@
-"""Write what the registry wants to know of the repository into pyproject.toml: its address, and its pictures' as URLs.
+"""What is published on the Comfy registry: the smallest archive, with texts that hold nothing that it lacks.
 
     python .github/registry.py OWNER/NAME COMMIT
 
-Done when it is published, so that it is right wherever the repository lives.
+Writes the repository's address and its pictures' URLs into pyproject.toml, and into the texts of the archive (what
+.comfyignore does not leave out) whole addresses in place of links to what is left out; parts for developers go. Done when it
+is published, so that it is right wherever the repository lives.
 """
 
+import posixpath
 import re
+import subprocess
 import sys
 from pathlib import Path
 
-PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+ROOT = Path(__file__).resolve().parent.parent
+DEVELOPERS = re.compile(r"<!-- for developers -->\n.*?<!-- end -->\n", re.DOTALL)
+"""Parts of the texts that speak of what is left out."""
+LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#:\s]+)((?:#[^)]*)?\))")
+
+
+def left_out(file: str, rules: list[str]) -> bool:
+    """Whether a file is not in the archive: named by a rule, or below a folder that is."""
+    return any(file == rule or (rule.endswith("/") and file.startswith(rule)) for rule in rules)
+
+
+def rules() -> list[str]:
+    return [line.strip() for line in (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def archived() -> list[str]:
+    """The files of the archive, of those that git knows."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [file for file in tracked.stdout.split("\0") if file and not left_out(file, rules())]
 
 
 def addressed(text: str, repository: str, commit: str) -> str:
@@ -21,5 +43,28 @@ def addressed(text: str, repository: str, commit: str) -> str:
     return text.replace("[tool.comfy]", f"{urls}\n[tool.comfy]")
 
 
+def for_artists(text: str, file: str, repository: str, commit: str) -> str:
+    """A text of the archive without what is for developers, its links to what is left out as whole addresses."""
+
+    def whole(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(file), link[2]))
+        if not left_out(target, rules()) and not left_out(f"{target}/", rules()):
+            return link[0]
+        kind = "raw" if link[1].startswith("!") else "blob"
+        return f"{link[1]}https://github.com/{repository}/{kind}/{commit}/{target}{link[3]}"
+
+    return LINK.sub(whole, DEVELOPERS.sub("", text))
+
+
+def prepare(root: Path, files: list[str], repository: str, commit: str) -> None:
+    """Rewrite the texts in a folder that holds these files."""
+    project = root / "pyproject.toml"
+    project.write_text(addressed(project.read_text(encoding="utf-8"), repository, commit), encoding="utf-8")
+    for file in files:
+        if file.endswith(".md"):
+            text = (root / file).read_text(encoding="utf-8")
+            (root / file).write_text(for_artists(text, file, repository, commit), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    PYPROJECT.write_text(addressed(PYPROJECT.read_text(encoding="utf-8"), *sys.argv[1:3]), encoding="utf-8")
+    prepare(ROOT, archived(), *sys.argv[1:3])

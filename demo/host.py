@@ -33,15 +33,15 @@ def has_cuda() -> bool:
     return subprocess.run([sys.executable, "-c", question]).returncode == 0
 
 
-def command(port: int) -> list[str]:
-    """The command line that starts ComfyUI on a port of this machine."""
+def command(port: int, base: Path | None = None) -> list[str]:
+    """The command line that starts ComfyUI on a port of this machine, with the demo's base directory or another one."""
     return [
         sys.executable,
         str(Path(os.environ["FANTASYTALKING_HOST"]) / "main.py"),
         "--port",
         str(port),
         "--base-directory",
-        str(base_directory()),
+        str(base or base_directory()),
         "--database-url",
         "sqlite:///:memory:",
         "--disable-api-nodes",
@@ -62,14 +62,16 @@ class ComfyUI:
     Raises HostError if it ends or stays silent for `patience` seconds, or if a custom node pack fails to load.
     """
 
-    def __init__(self, log: Path, patience: float = 300) -> None:
-        self.log, self.patience = log, patience
+    def __init__(self, log: Path, patience: float = 300, base: Path | None = None) -> None:
+        self.log, self.patience, self.base = log, patience, base
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "ComfyUI":
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command(self.port), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command(self.port, self.base), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
         try:
             self._wait()
         except BaseException:
