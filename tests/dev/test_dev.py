@@ -213,6 +213,11 @@ def test_without_a_file_every_test_is_looked_at(arguments):
     assert command[-1 - len(arguments) :] == [*arguments, str(ROOT / "tests")]
 
 
+def test_all_tests_run_two_files_at_a_time_and_chosen_ones_one_by_one():
+    every, chosen = (dev.command_line(dev.Host(Path("host"), None), "test", extra) for extra in ([], ["-k", "speech"]))
+    assert every[every.index("-n") :][:4] == ["-n", "2", "--dist", "loadfile"] and "-n" not in chosen
+
+
 def test_with_a_file_only_its_tests_are_looked_at():
     selection = f"{__file__}::test_a_step"
     command = dev.command_line(dev.Host(Path("host"), None), "test", [selection])
