@@ -9,12 +9,13 @@ SIZE = 64
 """Pixels of the longest edge that is sampled."""
 ENLARGED = 4
 """Times as large is the video that the demo saves, for the eye."""
+GUIDANCE = {"steps": 10, "text_cfg": 1.0, "audio_cfg": 2.0}
 SETTINGS: dict[str, dict[str, Any]] = {
     "LoadImage": {"image": PORTRAIT},
     "LoadAudio": {"audio": SPEECH},
-    "WanContextWindowsManual": {"context_length": 33},  # several windows also in the 3.5 s of the demo's speech
     "ImageScaleToMaxDimension": {"largest_size": SIZE},
-    "FantasyTalkingSampler": {"steps": 10, "text_cfg": 1.0, "audio_cfg": 2.0},
+    "FantasyTalkingSampler": GUIDANCE,
+    "FantasyTalkingRender": {**GUIDANCE, "window": 33},  # several windows also in the 3.8 s of the demo's speech
 }
 """What differs from the templates: inputs of the nodes of a class."""
 

@@ -70,7 +70,8 @@ class FantasyTalkingRender(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Wan2.1's VAE."),
                 io.Image.Input("start_image", tooltip="The portrait; its size is the video's, multiples of 16 pixels."),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="Seed of the noise."
+                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=io.ControlAfterGenerate.fixed,
+                    tooltip="Seed of the noise; as long as it is the same, an interrupted render goes on.",
                 ),
                 steps_input(),
                 *guidance_inputs(),
@@ -134,19 +135,18 @@ class FantasyTalkingRender(io.ComfyNode):
             total, length = len(rendering.windows), clock(speech.seconds)
 
             def tell(done: int, frames: int, seconds: float) -> None:
-                lines = [f"part {done + 1} of {total} · {clock(frames / speech.fps)} of {length}"]
+                progress = f"part {done + 1} of {total} · {clock(frames / speech.fps)} of {length}"
                 if done > rendering.resumed_from:
                     left = seconds / (done - rendering.resumed_from) * (total - done)
-                    lines[0] += f" · about {max(1, round(left / 60))} min left"
-                if rendering.resumed_from:
-                    lines.append(f"went on after part {rendering.resumed_from}")
+                    progress += f" · about {max(1, round(left / 60))} min left"
+                lines = [f"went on after part {rendering.resumed_from}"] if rendering.resumed_from else []
                 notice = [rendering.decoding.notice] if rendering.decoding.notice else []
-                shown.text(*lines, warnings=[*warnings, *notice], log=done == rendering.resumed_from)
+                shown.text(*lines, warnings=[*warnings, *notice], progress=progress, log=done == rendering.resumed_from)
 
             rendering.run(tell, lambda part: shown.video(part, folder_paths.get_output_directory()))
             folder, name, number, subfolder = output_place(filename_prefix, width, height)
             target = finish(rendering, folder / f"{name}_{number:05}_.mp4", cls.metadata(), keep_parts)
-        text = shown.text(f"{total} parts · {length} · {target.name}", warnings=warnings, log=False)
+        text = shown.text(progress=f"{total} parts · {length} · {target.name}", warnings=warnings, log=False)
         ui = {**text.as_dict(), **shown.video_ui(target, folder_paths.get_output_directory())}
         return io.NodeOutput(InputImpl.VideoFromFile(str(target)), ui=ui)
 

@@ -64,7 +64,7 @@ def shift_input() -> io.Float.Input:
     return io.Float.Input(
         "shift",
         default=schedule.SHIFT,
-        min=0.01,
+        min=schedule.MIN_SHIFT,
         max=100.0,
         step=0.01,
         tooltip="Shift of the sigma schedule towards noise; 5 in the release.",

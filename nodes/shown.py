@@ -11,14 +11,16 @@ from server import PromptServer
 from ..fantasytalking_core.errors import logger
 
 
-def text(*lines: str, warnings: Sequence[str] = (), log: bool = True) -> ui.PreviewText:
+def text(*lines: str, warnings: Sequence[str] = (), progress: str = "", log: bool = True) -> ui.PreviewText:
     """Show lines on the node that is running, and give them as the node's `ui`, for the history; warnings go to the log, too.
 
-    The page draws the `ui` text of the host's own text nodes only; what it draws on any node is progress text.
+    The page draws the `ui` text of the host's own text nodes only; what it draws on any node is progress text. Of that a node
+    of its first size shows two lines of some 36 letters, so what matters most is first: progress, then warnings.
     """
     for warning in warnings if log else ():
         logger.warning("FantasyTalking: %s", warning)
-    shown = "\n".join([*lines, *(f"⚠ {warning}" for warning in warnings)])
+    first = [progress] if progress else []
+    shown = "\n".join([*first, *(f"⚠ {warning}" for warning in warnings), *lines])
     node, server = get_executing_context(), getattr(PromptServer, "instance", None)
     if node is not None and server is not None and server.client_id is not None:
         server.send_progress_text(shown, node.node_id, server.client_id)

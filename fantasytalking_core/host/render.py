@@ -15,7 +15,6 @@ import comfy.clip_vision
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import latent_preview
 import torch
 from comfy.model_patcher import ModelPatcher
 
@@ -25,7 +24,7 @@ from ..sampling.guidance import Guidance
 from ..sampling.long_take import Window, plan
 from ..speech.recording import Recording
 from ..speech.speech import Speech
-from .conditioning import SPEECH, Conditioning, entries_of, with_entries
+from .conditioning import SPEECH, Conditioning, conds_of, entries_of, with_entries
 from .guider import FantasyTalkingGuider
 from .job import Job, digest
 from .patch import adapter_of, applied_strengths
@@ -110,7 +109,7 @@ def speech_of(positive: Conditioning) -> Speech:
         FantasyTalkingError: there is none.
     """
     for _, options in positive:
-        if (speech := options.get("model_conds", {}).get(SPEECH)) is not None:
+        if (speech := conds_of(options).get(SPEECH)) is not None:
             return speech.cond
     raise FantasyTalkingError(
         "The positive conditioning carries no speech, and the video would have no length: wire FantasyTalking Conditioning "
@@ -243,13 +242,15 @@ class Rendering:
         return out[:, :, window.anchored :].float().cpu().contiguous()
 
     def _callback(self, index: int, bar: Any) -> Callable[..., None]:
-        """One bar over all windows, and the host's live preview of this one."""
-        model, steps = self.take.model, len(self.take.sigmas) - 1
-        previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        """One bar over all windows.
+
+        Without the host's preview of the latents: the page shows a node's preview in the place of its videos for good, and
+        neither the parts nor the finished video would ever play on the node.
+        """
+        steps = len(self.take.sigmas) - 1
 
         def callback(step: int, x0: torch.Tensor, x: torch.Tensor, total: int) -> None:
-            preview = previewer.decode_latent_to_preview_image("JPEG", x0) if previewer else None
-            bar.update_absolute(index * steps + step + 1, len(self.windows) * steps, preview)
+            bar.update_absolute(index * steps + step + 1, len(self.windows) * steps)
 
         return callback
 
@@ -260,7 +261,7 @@ def conditioning_of(window: Window, conditioning: Conditioning) -> Conditioning:
     for text, options in conditioning:
         cut = {key: options[key][:, :, : window.latents] for key in ("concat_latent_image", "concat_mask") if key in options}
         items += [[text, {**options, **cut}]]
-        if (speech := options.get("model_conds", {}).get(SPEECH)) is not None:
+        if (speech := conds_of(options).get(SPEECH)) is not None:
             items[-1:] = with_entries(items[-1:], entries_of(speech.cond.part(window.places())))
     return items
 

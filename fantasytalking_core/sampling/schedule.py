@@ -8,7 +8,7 @@ from ..errors import FantasyTalkingError, check_number
 
 STEPS, SHIFT = 30, 5.0
 """The release's settings."""
-MAX_SHIFT = 1000.0
+MIN_SHIFT, MAX_SHIFT = 0.01, 1000.0
 MAX_STEPS = 1_000_000
 """Of a whole schedule, of which denoise below 1 runs the end: more is a mistake, and a list that fills the memory."""
 
@@ -42,10 +42,7 @@ def check_schedule(steps: int, shift: float, denoise: float) -> None:
         FantasyTalkingError
     """
     check_number("steps", steps, 1, MAX_STEPS)
-    if not 0 < shift <= MAX_SHIFT:  # NaN too
-        raise FantasyTalkingError(
-            f"shift is {shift:g}, expected more than 0 and at most {MAX_SHIFT:g}; {SHIFT:g} in the release."
-        )
+    check_number("shift", shift, MIN_SHIFT, MAX_SHIFT, f"{SHIFT:g} in the release")
     check_number("denoise", denoise, 0, 1)
     if 0 < denoise < steps / MAX_STEPS:
         raise FantasyTalkingError(

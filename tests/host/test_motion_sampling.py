@@ -1,5 +1,8 @@
 """Motion in the model: added to the timestep embedding, for every conditioning its own, in every pass."""
 
+import json
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -229,10 +232,12 @@ def measure(run, points, **about):
 
 
 def test_a_clip_becomes_the_coefficients_of_its_variances(run):
-    """Expression between 0 and 0.002 squared eye distances, body between 0 and 0.02 squared shoulder widths."""
+    """Over the logarithm: expression between 0.0001 and 0.004 squared eye distances, body between 0.0002 and 0.003 squared
+    shoulder widths."""
     how, expression, body, plot = measure(run, moving.talking(), pose_keypoints=moving.pose(moving.waving()))
-    assert expression == pytest.approx(moving.expression_of(6.0) / 0.002, rel=1e-3)
-    assert body == pytest.approx(moving.body_of(30.0) / 0.02, rel=1e-6)
+    assert expression == pytest.approx(math.log(moving.expression_of(6.0) / 0.0001) / math.log(40), rel=1e-3)
+    assert body == pytest.approx(math.log(moving.body_of(30.0) / 0.0002) / math.log(15), rel=1e-6)
+    assert 0.1 < expression < 0.9 and 0.1 < body < 0.9
     assert (how.expression, how.body) == (expression, body)
     assert plot.ndim == 4 and plot.shape[-1] == 3 and plot.std() > 0
 
@@ -249,11 +254,81 @@ def test_without_joints_the_body_is_neutral(run):
 
 
 def test_with_an_adapter_its_own_ranges_count(run, adapter):
-    """Its file says expression from 0.001 to 0.003."""
+    """Its file says expression from 0.001 to 0.003, and no word of the map: linear, of all points."""
     points = moving.talking(amplitude=16.0)
     _, expression, _, _ = measure(run, points, adapter=adapter)
-    assert expression == pytest.approx((moving.expression_of(16.0) - 0.001) / 0.002, rel=1e-3)
-    assert measure(run, points)[1] == pytest.approx(moving.expression_of(16.0) / 0.002, rel=1e-3)
+    assert expression == pytest.approx((moving.expression_of(16.0, with_outline=True) - 0.001) / 0.002, rel=1e-3)
+    assert 0.1 < expression < 0.9
+
+
+def said(host, points, **about) -> list[str]:
+    """What Motion From Video shows on itself."""
+    inputs = {"images": torch.zeros(len(points), 600, 640, 3), "face_landmarks": moving.landmarks(points), **about}
+    with torch.inference_mode():
+        output = host.nodes["FantasyTalkingMotionFromVideo"].execute(**inputs)
+    return output.ui.as_dict()["text"][0].split("\n")
+
+
+def test_the_node_says_what_it_measured(host):
+    still = moving.pose(moving.waving(amplitude=0.0))
+    assert said(host, moving.talking(amplitude=0.0), pose_keypoints=still) == ["expression 0.00", "body 0.00"]
+
+
+def test_a_close_up_without_shoulders_has_a_neutral_body_and_the_node_says_so(host, run):
+    hidden = moving.pose(moving.waving(), scores=np.zeros((80, 18)))
+    assert measure(run, moving.talking(), pose_keypoints=hidden)[2] == 0.5
+    assert said(host, moving.talking(), pose_keypoints=hidden)[2:] == [
+        "⚠ The motion of the body is unknown, fewer than two frames show both shoulders: body is 0.5."
+    ]
+
+
+def test_landmarks_without_depth_are_told(host):
+    points = moving.talking()
+    flat = said(host, points, face_landmarks=moving.landmarks(points, depth=False))
+    assert flat[2:] == [
+        "⚠ The landmarks have no depth, so turns of the head count as expression, which reads too high: Detect Face Landmarks "
+        "(MediaPipe) gives depth."
+    ]
+
+
+# ---------------------------------------------------------------------------------------- what an adapter was not trained on
+
+HELD = "The adapter's training data did not tell how much the body moves: body stays at 0.5."
+
+
+@pytest.fixture
+def without_body(base_directory, run):
+    """The adapter's weights, trained on data that did not tell how the body moves."""
+    path = base_directory / "models" / "fantasytalking" / "without_body.safetensors"
+    if not path.exists():
+        motion.write(path)
+        whole = read_adapter(path)
+        ranges = {"expression": [0.001, 0.003], "body": None, "map": "log"}
+        save_adapter(path, whole.weights, {"motion_ranges": json.dumps(ranges)})
+    return run("FantasyTalkingAdapterLoader", adapter_name=path.name)[0]
+
+
+def test_a_body_that_was_not_trained_is_held_at_neutral_in_sampling(host, run, model, without_body):
+    positive, negative, latent = clip(5)
+    patched = apply(run, model, without_body)
+    conditioning = move(run, positive, negative, speech(host, 5), intensity(run, 0.8, 1.0))
+    _, embeddings = recorded(model, lambda: sample(run, patched, *conditioning, latent, steps=1))
+    for call, projected in enumerate(embeddings.projected):
+        assert_moved(embeddings, call, *[(0.8, 0.5)] * projected.shape[0])
+
+
+def test_the_sampler_says_which_slider_does_nothing(host, run, model, adapter, without_body):
+    positive, negative, _ = clip(5)
+    notices = host.core("host.notices").notices
+    untrained, trained = apply(run, model, without_body), apply(run, model, adapter)
+    for body, patched, is_said in ((1.0, untrained, True), (0.5, untrained, False), (1.0, trained, False)):
+        conditioning, _ = move(run, positive, negative, speech(host, 5), intensity(run, 0.8, body))
+        assert (HELD in notices(patched, conditioning)) is is_said
+
+
+def test_measured_motion_that_the_adapter_does_not_know_is_told(host, without_body):
+    told = said(host, moving.talking(), pose_keypoints=moving.pose(moving.waving()), adapter=without_body)
+    assert told[1:] == ["body 0.50", f"⚠ {HELD}"]
 
 
 def test_landmarks_of_another_clip_are_refused(run):

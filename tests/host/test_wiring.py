@@ -27,7 +27,9 @@ def warnings(host, monkeypatch):
     said: list[str] = []
     shown = sys.modules[f"{package}.shown"]
     real = shown.text
-    monkeypatch.setattr(shown, "text", lambda *lines, warnings=(): said.extend(warnings) or real(*lines, warnings=warnings))
+    monkeypatch.setattr(
+        shown, "text", lambda *lines, warnings=(), **more: said.extend(warnings) or real(*lines, warnings=warnings, **more)
+    )
     return said
 
 
@@ -60,8 +62,8 @@ def test_a_conditioning_without_the_portrait_is_refused(host, run, model, adapte
         ({"text_cfg": math.nan}, "text_cfg is nan, expected 0 to 100"),
         ({"audio_cfg": math.inf}, "audio_cfg is inf, expected 0 to 100"),
         ({"audio_start_percent": math.nan}, "is no interval"),
-        ({"shift": math.nan}, "shift is nan, expected more than 0"),
-        ({"shift": 0.0}, "shift is 0, expected more than 0"),
+        ({"shift": math.nan}, "shift is nan, expected 0.01 to 1000"),
+        ({"shift": 0.0}, "shift is 0.0, expected 0.01 to 1000"),
         ({"denoise": math.nan}, "denoise is nan, expected 0 to 1"),
         ({"denoise": 1e-9}, "denoise is 1e-09, expected 0 or at least"),
         ({"denoise": 1e-9, "scheduler": "simple"}, "denoise is 1e-09, expected 0 or at least"),

@@ -44,14 +44,16 @@ OWN = {"fantasytalking_trained.safetensors"}  # stands for a file of the user's 
 NEWER = {"FrameInterpolationModelLoader", "FrameInterpolate"}  # older versions of the host have no such nodes
 SIZES = {
     "fantasytalking_upscale": "512x512, 161 frames at 46 per second, 3.5",  # twice the size, a frame between any two
-    "fantasytalking_long": "256x256, 89 frames at 23 per second, 3.9",
-}  # all of the recording's 3.77 s
+    "fantasytalking_long": "64x64, 89 frames at 23 per second, 3.9",  # all of the recording's 3.77 s, as it was sampled
+}
+SAMPLING = ("FantasyTalkingSampler", "FantasyTalkingRender")
 ROOM = {
     "FantasyTalkingDiTLoader": 156,
     "FantasyTalkingAdapterLoader": 108,
     "FantasyTalkingEncodeSpeech": 216,
     "FantasyTalkingCropFace": 334,
     "FantasyTalkingPreviewSpeech": 300,
+    "FantasyTalkingRender": 1100,
 }  # heights that nodes grow to in a run
 
 
@@ -134,10 +136,15 @@ def test_the_workflows_of_the_readme_are_there():
 
 def video_of(server, prompt: dict, **changes: dict) -> str:
     """Size, frames and length of the sound of what a graph saves in two steps with the demo's models."""
+    return describe(saved_video(outputs_of(server, prompt, **changes)))
+
+
+def outputs_of(server, prompt: dict, **changes: dict) -> dict:
+    """What its nodes show."""
     prompt = in_demo_size(json.loads(json.dumps(prompt)))
-    for kind, inputs in {"FantasyTalkingSampler": {"steps": 2}, **changes}.items():
+    for kind, inputs in {class_of(prompt, *SAMPLING): {"steps": 2}, **changes}.items():
         node_of(prompt, kind).update(inputs)
-    return describe(saved_video(asyncio.run(run_prompt(server.address, prompt))))
+    return asyncio.run(run_prompt(server.address, prompt))
 
 
 def test_it_runs_to_the_end_with_the_demos_models(server, path, prompt):
@@ -147,8 +154,8 @@ def test_it_runs_to_the_end_with_the_demos_models(server, path, prompt):
 def test_the_copy_that_the_page_lists_in_demo_size_runs_what_the_demo_runs(host, workflow, prompt):
     expected = {key: node["inputs"] for key, node in in_demo_size(prompt).items() if node["class_type"] != "ImageScaleBy"}
     found = {key: node["inputs"] for key, node in as_prompt(host, template_in_demo_size(workflow)).items()}
-    (video,) = (key for key, node in prompt.items() if node["class_type"] == "CreateVideo")
-    expected[video] = prompt[video]["inputs"]  # not enlarged
+    for video in (key for key, node in prompt.items() if node["class_type"] == "CreateVideo"):
+        expected[video] = prompt[video]["inputs"]  # not enlarged
     assert found == expected
 
 
@@ -168,8 +175,14 @@ def test_the_host_accepts_everything_but_files_that_are_not_here(prompt, whole_p
 
 
 def test_it_saves_a_video_that_follows_the_speech(prompt):
-    (video,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "CreateVideo")
-    (latent,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "WanImageToVideo")
+    if class_of(prompt, *SAMPLING) == "FantasyTalkingRender":  # saves itself, as long and as fast as the speech
+        heard = [node_of(prompt, "FantasyTalkingConditioning")["speech"], node_of(prompt, "FantasyTalkingRender")["audio"]]
+        assert [(prompt[source]["class_type"], slot) for source, slot in heard] == [
+            ("FantasyTalkingEncodeSpeech", 0),
+            ("FantasyTalkingEncodeSpeech", 1),
+        ]
+        return
+    video, latent = node_of(prompt, "CreateVideo"), node_of(prompt, "WanImageToVideo")
     fps = video["fps"]
     if prompt[fps[0]]["class_type"] == "ComfyMathExpression":  # more frames, just as many times per second
         product = prompt[fps[0]]["inputs"]
@@ -247,6 +260,12 @@ def node_of(prompt: dict, kind: str) -> dict:
     return inputs
 
 
+def class_of(prompt: dict, *kinds: str) -> str:
+    """The one of these classes that a graph has a node of."""
+    (kind,) = {node["class_type"] for node in prompt.values()} & {*kinds}
+    return kind
+
+
 def latents(server, prompt: dict, **changes: dict) -> torch.Tensor:
     """Of a short run with other inputs in some nodes; None unwires one."""
     prompt = in_demo_size(json.loads(json.dumps(prompt)))
@@ -313,14 +332,28 @@ def test_what_a_clip_needs_is_muted(motion_prompt):
 # ------------------------------------------------------------------------------- minutes of speech, and a few steps
 
 
-def test_long_speech_is_sampled_in_windows_for_as_long_as_it_lasts(server, host):
+def test_long_speech_is_rendered_in_windows_for_as_long_as_it_lasts(server, host):
     prompt = template(host, "long")
     assert node_of(prompt, "FantasyTalkingEncodeSpeech")["length"] == 0
-    windows = node_of(prompt, "WanContextWindowsManual")
-    assert (windows["context_length"], windows["retain_first_frame"]) == (81, True)
-    video = video_of(server, prompt, FantasyTalkingEncodeSpeech={"start_time": 1.0})
-    assert video.startswith("256x256, 65 frames at 23 per second, 2.8")  # 2.77 s are left of the recording
-    assert "Context length 9 with overlap 4 for 17 frames" in server.log.read_text(encoding="utf-8")
+    render = node_of(prompt, "FantasyTalkingRender")
+    assert (render["window"], render["overlap"]) == (81, 12)
+    outputs = outputs_of(server, prompt, FantasyTalkingEncodeSpeech={"start_time": 1.0})
+    video = describe(saved_video(outputs))
+    assert video.startswith("64x64, 65 frames at 23 per second, 2.8")  # 2.77 s are left of the recording
+    (text,) = (text for output in outputs.values() for text in output.get("text", []) if "parts" in text)
+    assert text.startswith("3 parts · 0:02")  # 17 latent frames: 9, then twice the portrait, 3 held and up to 5 new
+
+
+def test_the_portrait_of_a_render_is_what_the_image_encoder_sees(host):
+    prompt = template(host, "long")
+    assert node_of(prompt, "FantasyTalkingRender")["start_image"] == node_of(prompt, "CLIPVisionEncode")["image"]
+
+
+def test_a_render_goes_on_when_its_graph_is_run_again_from_the_page():
+    """The page changes a seed after every run unless it is told not to."""
+    workflow = json.loads((ROOT / "workflows/fantasytalking_long.json").read_text(encoding="utf-8"))
+    (render,) = (node for node in workflow["nodes"] if node["type"] == "FantasyTalkingRender")
+    assert render["widgets_values"][1] == "fixed"
 
 
 def test_few_steps_are_guided_by_the_speech_alone_in_two_passes(host):
