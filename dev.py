@@ -7,6 +7,7 @@
     python dev.py train CONFIG.yaml       train the adapter; also: train prepare ..., train export ... (docs/training.md)
     python dev.py train small             make the small models that the demo runs on anew: hours, and needs espeak-ng
     python dev.py evaluate small          measure them, for docs/evidence.md
+    python dev.py evaluate long-takes     measure a minute of speech, for docs/long_takes.md
     python dev.py run FILE [ARG ...]      a Python file inside that environment
 
 COMFYUI_PATH     your own ComfyUI folder, used in place and never written to
@@ -346,6 +347,8 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
         if not (arguments and Path(arguments[0]).is_file()):
             raise Failure(f"run takes a Python file, but got {arguments[0] if arguments else 'none'}.")
         return host.command(*arguments, launch=LAUNCH_ALONE)
+    if name == "evaluate" and arguments[:1] == ["long-takes"]:
+        return host.command(DRAWN_WORLD / "__main__.py", *arguments)
     if name == "evaluate" and arguments[:1] != ["small"]:
         raise Failure(f"evaluate takes small, but got {arguments[0] if arguments else 'nothing'}.")
     if name in ("train", "evaluate") and arguments[:1] == ["small"]:
@@ -355,8 +358,17 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
     if name == "test":
         tests = ROOT / "tests"
         selected = any(Path(argument.split("::")[0]).exists() for argument in arguments)
+        two_at_a_time = [] if arguments else ["-n", "2", "--dist", "loadfile"]
         return host.command(
-            "-m", "pytest", "-c", tests / "pytest.ini", "--rootdir", tests, *arguments, *([] if selected else [tests])
+            "-m",
+            "pytest",
+            "-c",
+            tests / "pytest.ini",
+            "--rootdir",
+            tests,
+            *two_at_a_time,
+            *arguments,
+            *([] if selected else [tests]),
         )
     if arguments:
         raise Failure(f"{name} takes no arguments, but got {' '.join(arguments)}.")
@@ -380,7 +392,10 @@ def main(arguments: list[str]) -> None:
             step.ensure()
         if name == "check":
             sys.exit(check())
-        become(command, host.environment())
+        environment = host.environment()
+        if name == "test":
+            environment.setdefault("OMP_NUM_THREADS", "1")  # what the tests compute is too small for more
+        become(command, environment)
     except (Failure, OSError) as error:
         sys.exit(f"dev.py: {error}")
     except KeyboardInterrupt:

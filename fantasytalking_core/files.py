@@ -1,5 +1,6 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and what a model's file is known by."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,17 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+
+
+def described(path: Path) -> str:
+    """A model by name and size, by which another one is told from it."""
+    size = sum(file.stat().st_size for file in path.iterdir() if file.is_file()) if path.is_dir() else path.stat().st_size
+    return f"{path.name} ({size} bytes)"
+
+
+def is_description(text: object) -> bool:
+    """Whether this is what `described` gives."""
+    return isinstance(text, str) and re.fullmatch(r".+ \(\d+ bytes\)", text) is not None
 
 
 @contextmanager

@@ -5,8 +5,10 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..fantasytalking_core.face import crop as face_crop
+from ..fantasytalking_core.face import find
+from ..fantasytalking_core.host.face_landmarker import landmarker
 from ..fantasytalking_core.pictures import pictures
-from . import sockets
+from . import shown, sockets
 
 MOST_SHOWN = 16
 """Pictures of a batch that the node shows on itself."""
@@ -19,8 +21,8 @@ class FantasyTalkingCropFace(io.ComfyNode):
             node_id="FantasyTalkingCropFace",
             display_name="FantasyTalking Crop Face",
             category=f"{sockets.CATEGORY}/identity",
-            description="Finds the face in a portrait and cuts a square around it. Finds frontal faces by itself; for "
-            "others wire face_landmarks or paint a mask over the face. In a batch every picture gives one face.",
+            description="Finds the face in a portrait and cuts a square around it, with ComfyUI's own face detection model "
+            "(MediaPipe) where that is installed. In a batch every picture gives one face.",
             has_intermediate_output=True,
             search_aliases=[
                 "face crop",
@@ -48,7 +50,8 @@ class FantasyTalkingCropFace(io.ComfyNode):
                     min=0,
                     max=1000,
                     step=1,
-                    tooltip="Which face, if there are several: 0 is the largest. The preview shows the numbers.",
+                    tooltip="Which face, if there are several: 0 is the largest that is surely one. The preview shows the "
+                    "numbers.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -58,8 +61,8 @@ class FantasyTalkingCropFace(io.ComfyNode):
                 sockets.FaceLandmarks.Input(
                     "face_landmarks",
                     optional=True,
-                    tooltip="From Detect Face Landmarks (MediaPipe) with the same picture: finds tilted faces and profiles "
-                    "too. Goes before mask.",
+                    tooltip="From Detect Face Landmarks (MediaPipe) with the same picture, for other settings than by itself. "
+                    "Goes before mask.",
                 ),
             ],
             outputs=[
@@ -69,6 +72,11 @@ class FantasyTalkingCropFace(io.ComfyNode):
                     display_name="preview",
                     tooltip="The portrait with every face's number, and the square around the chosen one.",
                 ),
+                sockets.FaceLandmarks.Output(
+                    display_name="face_landmarks",
+                    tooltip="The landmarks of face, in its pixels: for Encode Face. None of a face by a mask or by the "
+                    "built-in cascade.",
+                ),
             ],
         )
 
@@ -76,16 +84,34 @@ class FantasyTalkingCropFace(io.ComfyNode):
     def execute(cls, image, padding: float, face_index: int, mask=None, face_landmarks=None) -> io.NodeOutput:
         portraits = pictures(image)
         progress = comfy.utils.ProgressBar(len(portraits))
-        faces = face_crop.find_faces(portraits, mask, face_landmarks, progress.update)
-        crops = [face_crop.Crop.around(face, padding) for face in face_crop.choose(faces, face_index)]
+        found, warnings = find.find_faces(portraits, mask, face_landmarks, landmarker, progress.update)
+        faces = find.choose(found, face_index)
+        crops = face_crop.squares(portraits, faces, padding)
         masks, previews = [], []
-        for portrait, found, crop in zip(portraits, faces, crops, strict=True):
+        for portrait, one, crop in zip(portraits, found, crops, strict=True):
             masks.append(crop.mask(portrait))
-            previews.append(face_crop.preview(portrait, found, face_index, crop))
+            previews.append(face_crop.preview(portrait, one.boxes, face_index, crop))
         preview = torch.stack(previews)
+        connections = next((one.connections for one in found if one.connections), {})
+        said = shown.text(f"found {find.described([one.by for one in found])}", warnings=warnings)
         return io.NodeOutput(
-            face_crop.cut_out(portraits, crops), torch.stack(masks), preview, ui=ui.PreviewImage(preview[:MOST_SHOWN])
+            face_crop.cut_out(portraits, crops),
+            torch.stack(masks),
+            preview,
+            face_crop.landmarks_in(crops, faces, connections).to_host(),
+            ui=_PicturesAndText(preview[:MOST_SHOWN], said),
         )
+
+
+class _PicturesAndText(ui.PreviewImage):
+    """Pictures on a node, and in its history what it said."""
+
+    def __init__(self, images: torch.Tensor, said: ui.PreviewText) -> None:
+        super().__init__(images)
+        self.said = said
+
+    def as_dict(self) -> dict:
+        return {**super().as_dict(), **self.said.as_dict()}
 
 
 NODES = [FantasyTalkingCropFace]

@@ -1,23 +1,27 @@
 """Pictures of a face to an identity: with a face recognition model, or with the model's own CLIP."""
 
+from typing import Any, Protocol, runtime_checkable
+
+import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..fantasytalking_core.face import alignment
-from ..fantasytalking_core.face.encoder import FaceEncoder, read_face_encoder, runtime
+from ..fantasytalking_core.face import alignment, find
+from ..fantasytalking_core.face.encoder import NOT_INSTALLED, FaceEncoder, is_installed, read_face_encoder, runtime
 from ..fantasytalking_core.face.landmarks import landmarks_of
 from ..fantasytalking_core.host import folders
 from ..fantasytalking_core.host.face_embedding import embed_faces
+from ..fantasytalking_core.host.face_landmarker import landmarker
 from ..fantasytalking_core.host.face_tokens import face_tokens
 from ..fantasytalking_core.pictures import pictures
-from . import sockets
+from . import shown, sockets
 
 ALIASES = ["insightface", "arcface", "face recognition", "faceid", "face id", "identity", "likeness", "fantasy talking"]
 
 
-def _usable(model_name: str) -> None:
-    folders.face_encoder_path(model_name)
-    runtime()
+def _face_encoders() -> list[str]:
+    """The choices; where none can be used, why, which the page shows in their place and in the error."""
+    return folders.FACE_ENCODER.offered(folders.face_encoder_names()) if is_installed() else [NOT_INSTALLED]
 
 
 class FantasyTalkingFaceEncoderLoader(io.ComfyNode):
@@ -33,7 +37,7 @@ class FantasyTalkingFaceEncoderLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=folders.face_encoder_names(),
+                    options=_face_encoders(),
                     tooltip="A face recognition model from models/facerecognition or models/insightface/models, such as "
                     "w600k_r50.onnx or glintr100.onnx. An adapter works with the one that it was trained with.",
                 ),
@@ -42,11 +46,8 @@ class FantasyTalkingFaceEncoderLoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name=None) -> bool | str:
-        return sockets.checked(_usable, model_name)
-
-    @classmethod
     def execute(cls, model_name: str) -> io.NodeOutput:
+        runtime()  # first: without it there is no list to choose a file from
         return io.NodeOutput(read_face_encoder(folders.face_encoder_path(model_name)))
 
 
@@ -64,14 +65,15 @@ class FantasyTalkingEncodeFace(io.ComfyNode):
                 sockets.FaceEncoder.Input("face_encoder", tooltip="From the Face Encoder Loader."),
                 io.Image.Input(
                     "face",
-                    tooltip="One or several pictures of one person: the face that Crop Face gives, or any picture together "
-                    "with its landmarks.",
+                    tooltip="One or several pictures of one person: the face that Crop Face gives, or any picture in which the "
+                    "face is in the middle.",
                 ),
                 sockets.FaceLandmarks.Input(
                     "face_landmarks",
                     optional=True,
-                    tooltip="Landmarks of the very pictures in face: the largest face of each is turned upright and put "
-                    "where the model expects it. Without them, the middle of the picture is taken as it is.",
+                    tooltip="Landmarks of the very pictures in face, from Crop Face: by them the face is turned upright and "
+                    "put where the model expects it. Without them they are looked for, which needs ComfyUI's face detection "
+                    "model (MediaPipe).",
                 ),
             ],
             outputs=[sockets.Identity.Output(display_name="identity", tooltip="For FantasyTalking Conditioning.")],
@@ -79,12 +81,20 @@ class FantasyTalkingEncodeFace(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_encoder: FaceEncoder, face, face_landmarks=None) -> io.NodeOutput:
+        sockets.expected(face_encoder, FaceEncoder, "face_encoder", "Face Encoder Loader")
         images = pictures(face, "face")
         landmarks = None if face_landmarks is None else landmarks_of(face_landmarks, images, "face")
-        points: list[torch.Tensor | None] = [None] * len(images)
-        if landmarks is not None:
-            points = [faces[0].five_points() if faces else None for faces in landmarks.frames]
-        return io.NodeOutput(embed_faces(alignment.faces(images, points), face_encoder))
+        progress = comfy.utils.ProgressBar(len(images))
+        points, by, warnings = find.five_points(images, landmarks, landmarker, progress.update)
+        said = shown.text(f"placed {find.described(by)}", warnings=warnings)
+        return io.NodeOutput(embed_faces(alignment.faces(images, points), face_encoder), ui=said)
+
+
+@runtime_checkable
+class ClipVision(Protocol):
+    """A CLIP vision model, the host's or another pack's."""
+
+    def encode_image(self, image: torch.Tensor) -> Any: ...
 
 
 class FantasyTalkingEncodeFaceCLIP(io.ComfyNode):
@@ -116,6 +126,7 @@ class FantasyTalkingEncodeFaceCLIP(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip_vision, face) -> io.NodeOutput:
+        sockets.expected(clip_vision, ClipVision, "clip_vision", "Load CLIP Vision")
         return io.NodeOutput(face_tokens(clip_vision, face))
 
 

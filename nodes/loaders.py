@@ -1,5 +1,6 @@
 """Loaders, and the adapter on the model."""
 
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..fantasytalking_core.adapter.adapter import Adapter
@@ -12,7 +13,7 @@ WEIGHT_DTYPES = ["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
 def adapter_input() -> io.Combo.Input:
     return io.Combo.Input(
         "adapter_name",
-        options=folders.adapter_names(),
+        options=folders.ADAPTER.offered(folders.adapter_names()),
         tooltip="FantasyTalking weights from models/fantasytalking (also model_patches and diffusion_models): the "
         "published fantasytalking_model.ckpt or any conversion of it.",
     )
@@ -53,8 +54,6 @@ def contents(adapter: Adapter) -> str:
 class FantasyTalkingDiTLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        import folder_paths
-
         return io.Schema(
             node_id="FantasyTalkingDiTLoader",
             display_name="FantasyTalking DiT Loader",
@@ -65,7 +64,7 @@ class FantasyTalkingDiTLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "dit_name",
-                    options=folder_paths.get_filename_list("diffusion_models"),
+                    options=folders.DIT.offered(folders.files(folders.DIT.key)),
                     tooltip="A Wan2.1 image-to-video model (14B, 480p or 720p) from models/diffusion_models.",
                 ),
                 io.Combo.Input(
@@ -80,15 +79,9 @@ class FantasyTalkingDiTLoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, adapter_name=None) -> bool | str:
-        return sockets.checked(folders.adapter_path, adapter_name)
-
-    @classmethod
     def execute(cls, dit_name: str, weight_dtype: str, adapter_name: str) -> io.NodeOutput:
-        import nodes as host_nodes
-
         adapter = loading.load_adapter(folders.adapter_path(adapter_name))  # first: it is the quicker one to be wrong
-        (model,) = host_nodes.UNETLoader().load_unet(dit_name, weight_dtype)
+        model = loading.load_dit(dit_name, weight_dtype)
         return io.NodeOutput(patch.apply_adapter(model, adapter), ui=shown.text(contents(adapter.model)))
 
 
@@ -104,10 +97,6 @@ class FantasyTalkingAdapterLoader(io.ComfyNode):
             inputs=[adapter_input()],
             outputs=[sockets.Adapter.Output(display_name="adapter", tooltip="For Apply Adapter.")],
         )
-
-    @classmethod
-    def validate_inputs(cls, adapter_name=None) -> bool | str:
-        return sockets.checked(folders.adapter_path, adapter_name)
 
     @classmethod
     def execute(cls, adapter_name: str) -> io.NodeOutput:
@@ -135,6 +124,8 @@ class FantasyTalkingApplyAdapter(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, adapter, audio_strength: float, identity_strength: float) -> io.NodeOutput:
+        sockets.expected(model, ModelPatcher, "model", "a model loader")
+        sockets.expected(getattr(adapter, "model", adapter), Adapter, "adapter", "Adapter Loader")
         return io.NodeOutput(patch.apply_adapter(model, adapter, audio_strength, identity_strength))
 
 
@@ -150,16 +141,12 @@ class FantasyTalkingWav2VecLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=folders.wav2vec_names(),
+                    options=folders.SPEECH_ENCODER.offered(folders.wav2vec_names()),
                     tooltip="A folder with all files of facebook/wav2vec2-base-960h in models/wav2vec2 or models/transformers.",
                 ),
             ],
             outputs=[sockets.Wav2Vec.Output(display_name="wav2vec", tooltip="For Encode Speech.")],
         )
-
-    @classmethod
-    def validate_inputs(cls, model_name=None) -> bool | str:
-        return sockets.checked(folders.wav2vec_path, model_name)
 
     @classmethod
     def execute(cls, model_name: str) -> io.NodeOutput:

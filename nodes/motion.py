@@ -1,13 +1,16 @@
 """How much the face and the body move: set by hand, or taken over from a clip."""
 
+from types import NoneType
+
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..fantasytalking_core.adapter.motion import NEUTRAL, Motion, MotionRanges
 from ..fantasytalking_core.face.landmarks import landmarks_of
-from ..fantasytalking_core.motion import measure as motion_from_video
+from ..fantasytalking_core.motion import measure, notices
 from ..fantasytalking_core.motion.plot import Panel, plot
 from ..fantasytalking_core.pictures import pictures
-from . import sockets
+from . import shown, sockets
 
 ALIASES = ["motion strength", "motion intensity", "motion amount", "expression", "head movement", "fantasy talking"]
 
@@ -57,14 +60,14 @@ class FantasyTalkingMotionFromVideo(io.ComfyNode):
                 io.Image.Input("images", tooltip="The frames of the clip, two or more."),
                 sockets.FaceLandmarks.Input(
                     "face_landmarks",
-                    tooltip="The frames' landmarks, from Detect Face Landmarks (MediaPipe). Of several faces the largest "
-                    "counts.",
+                    tooltip="The frames' landmarks, from Detect Face Landmarks (MediaPipe). Of several people one counts: "
+                    "who is large in many frames.",
                 ),
                 sockets.PoseKeypoints.Input(
                     "pose_keypoints",
                     optional=True,
-                    tooltip="The frames' body joints, from SDPose Keypoint Extractor or a DWPose node. Without them body is "
-                    "0.5.",
+                    tooltip="The frames' body joints, from SDPose Keypoint Extractor or a DWPose node. Without them, or "
+                    "without shoulders, body is 0.5.",
                 ),
                 sockets.Adapter.Input(
                     "adapter",
@@ -83,19 +86,34 @@ class FantasyTalkingMotionFromVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, face_landmarks, pose_keypoints=None, adapter=None) -> io.NodeOutput:
+        sockets.expected(adapter, (ModelPatcher, NoneType), "adapter", "Adapter Loader")
         frames = pictures(images, "images")
-        face = motion_from_video.expression(landmarks_of(face_landmarks, frames, "images"))
-        joints = None if pose_keypoints is None else motion_from_video.body(pose_keypoints, len(frames))
         network = None if adapter is None else adapter.model.motion
         ranges = MotionRanges() if network is None else network.ranges
+        landmarks = landmarks_of(face_landmarks, frames, "images")
+        face = measure.expression(landmarks, ranges.with_outline)
+        joints = None if pose_keypoints is None else measure.body(pose_keypoints, len(frames))
         motion = ranges.motion(face.variance, None if joints is None else joints.variance)
+        warnings = [notices.FLAT] if measure.is_flat(landmarks) else []
+        unseen = "no pose_keypoints are wired"
+        if joints is None and pose_keypoints is not None:
+            unseen, warnings = notices.NO_SHOULDERS, [*warnings, notices.unknown_body()]
+        warnings += notices.untrained(ranges, (True, joints is not None))
         curves = plot(
             [
-                Panel("expression", "eye distances", face, motion.expression, ranges.expression),
-                Panel("body", "shoulder widths", joints, motion.body, ranges.body),
+                Panel("expression", "eye distances", face, motion.expression, ranges.expression, notices.UNTRAINED),
+                Panel(
+                    "body",
+                    "shoulder widths",
+                    joints,
+                    motion.body,
+                    ranges.body,
+                    unseen if joints is None else notices.UNTRAINED,
+                ),
             ]
         )
-        return io.NodeOutput(motion, motion.expression, motion.body, curves)
+        lines = [f"expression {motion.expression:.2f}", f"body {motion.body:.2f}"]
+        return io.NodeOutput(motion, motion.expression, motion.body, curves, ui=shown.text(*lines, warnings=warnings))
 
 
 NODES = [FantasyTalkingMotionIntensity, FantasyTalkingMotionFromVideo]

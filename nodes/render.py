@@ -10,7 +10,7 @@ from comfy_api.latest import InputImpl, io
 from ..fantasytalking_core.errors import FantasyTalkingError, short
 from ..fantasytalking_core.host.checks import check_conditioning
 from ..fantasytalking_core.host.job import Job
-from ..fantasytalking_core.host.notices import missing_clip_vision
+from ..fantasytalking_core.host.notices import missing_clip_vision, untrained_motion
 from ..fantasytalking_core.host.render import Rendering, Take, finish, speech_of
 from ..fantasytalking_core.latent_grid import TEMPORAL
 from ..fantasytalking_core.pictures import pictures
@@ -128,7 +128,7 @@ class FantasyTalkingRender(io.ComfyNode):
         take.check()
         _, height, width, _ = portrait.shape
         folder, name, *_ = output_place(filename_prefix, width, height)
-        warnings = missing_clip_vision(clip_vision_output)
+        warnings = missing_clip_vision(clip_vision_output) + untrained_motion(model, positive)
         job = Job.of(folder, name, take.made_of())
         with job.alone():
             rendering = Rendering(take, job)

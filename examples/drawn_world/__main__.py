@@ -1,7 +1,8 @@
-"""The small family's commands, which `python dev.py train small …` and `python dev.py evaluate small …` run:
+"""The small family's commands, which `python dev.py train small …` and `python dev.py evaluate …` run:
 
 train [--only STAGE]    makes the models in examples/drawn_world/models again
 evaluate                measures them
+long-takes              measures what becomes of them in a minute of speech
 """
 
 import importlib
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-MODULES = {"train": "drawn_world.recipe", "evaluate": "drawn_world.evaluation"}
+MODULES = {"train": "drawn_world.recipe", "evaluate": "drawn_world.evaluation", "long-takes": "drawn_world.long_takes"}
 
 
 def main(arguments: list[str]) -> int:

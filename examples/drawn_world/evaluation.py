@@ -87,7 +87,7 @@ def evaluate(
         heard = other(job.clip, len(clips)) if swapped else job.clip
         frames = archive.frames(job)
         if frames is None:
-            studio = studio or (Studio(folder, sampling) if job.setting not in DRAWN else None)
+            studio = studio or (Studio(folder / "models", folder / "runs", sampling) if job.setting not in DRAWN else None)
             if setting is not None:
                 frames = studio.film(clip, clips[heard].speech, setting, job.seed)
             else:

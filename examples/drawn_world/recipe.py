@@ -163,8 +163,7 @@ def encoders(models: Path) -> "Encoders":
 
 def merge(parts: Sequence[Path], cache: Path) -> None:
     """Caches of the same kind to one, which appears complete."""
-    from fantasytalking_core.training.data.cache import INDEX, Index
-    from fantasytalking_core.training.data.prepare import ranges
+    from fantasytalking_core.training.data.cache import INDEX, Index, ranges
 
     indices, partial_cache = [Index.load(part) for part in parts], cache.with_name(cache.name + ".part")
     shutil.rmtree(partial_cache, ignore_errors=True)

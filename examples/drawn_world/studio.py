@@ -1,8 +1,10 @@
 """The graph of the templates without a page: a portrait of the world and speech to a video, by the pack's own nodes."""
 
 import asyncio
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -85,12 +87,20 @@ def held_out(folder: Path, count: int) -> list[Clip]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Shown:
-    """What comes out of WanImageToVideo, and the face."""
+class Given:
+    """What the model is given of a portrait, whatever it then says.
+
+    Attributes:
+        positive, negative: the prompts.
+        image: the portrait `[1, 64, 64, 3]`.
+        vision: its CLIP vision output.
+        identity: its face.
+    """
 
     positive: list
     negative: list
-    latent: dict
+    image: torch.Tensor
+    vision: object
     identity: object
 
 
@@ -98,23 +108,24 @@ class Studio:
     """The graphs of the templates fantasytalking_identity and fantasytalking_motion in one, run in this process.
 
     Args:
-        folder: holds `models` and `runs`.
+        models: the folder of the small family.
+        adapters: the folder of the adapters.
     """
 
-    def __init__(self, folder: Path, sampling: Sampling) -> None:
+    def __init__(self, models: Path, adapters: Path, sampling: Sampling) -> None:
         self.sampling = sampling
-        self._nodes = _load_nodes(folder)
-        self._model = self._run("UNETLoader", unet_name="dit.safetensors", weight_dtype="default")[0]
-        self._vae = self._run("VAELoader", vae_name="vae.safetensors")[0]
-        self._wav2vec = self._run("FantasyTalkingWav2VecLoader", model_name="wav2vec2")[0]
-        self._face_encoder = self._run("FantasyTalkingFaceEncoderLoader", model_name="face_encoder.onnx")[0]
+        self._nodes = _load_nodes(models, adapters)
+        self._model = self.run("UNETLoader", unet_name="dit.safetensors", weight_dtype="default")[0]
+        self.vae = self.run("VAELoader", vae_name="vae.safetensors")[0]
+        self._wav2vec = self.run("FantasyTalkingWav2VecLoader", model_name="wav2vec2")[0]
+        self._face_encoder = self.run("FantasyTalkingFaceEncoderLoader", model_name="face_encoder.onnx")[0]
         from demo.stand_ins import StandInImageEncoder, StandInTextEncoder
 
         self._text, self._image = StandInTextEncoder(), StandInImageEncoder()
         self._adapted: dict[str, object] = {}
-        self._shown: tuple[Clip, _Shown] | None = None
+        self._shown: tuple[Clip, Given, tuple] | None = None
 
-    def _run(self, node_id: str, **inputs) -> tuple:
+    def run(self, node_id: str, **inputs) -> tuple:
         """A node's outputs; run as the host runs it."""
         node = self._nodes[node_id]
         with torch.inference_mode():
@@ -122,83 +133,103 @@ class Studio:
                 return node.execute(**inputs).args
             return getattr(node(), node.FUNCTION)(**inputs)
 
-    def _with_adapter(self, name: str):
-        if name not in self._adapted:
-            adapter = self._run("FantasyTalkingAdapterLoader", adapter_name=f"{name}/adapter.safetensors")[0]
-            self._adapted[name] = self._run(
+    def module(self, name: str) -> ModuleType:
+        """A module of the pack's core as the host has loaded it."""
+        package = self._nodes["FantasyTalkingSampler"].__module__.rsplit(".nodes.", 1)[0]
+        return importlib.import_module(f"{package}.fantasytalking_core.{name}")
+
+    def with_adapter(self, file: str):
+        """The DiT with an adapter of the folder of adapters."""
+        if file not in self._adapted:
+            adapter = self.run("FantasyTalkingAdapterLoader", adapter_name=file)[0]
+            self._adapted[file] = self.run(
                 "FantasyTalkingApplyAdapter",
                 model=self._model,
                 adapter=adapter,
                 audio_strength=1.0,
                 identity_strength=self.sampling.identity_strength,
             )[0]
-        return self._adapted[name]
+        return self._adapted[file]
 
     def through_vae(self, frames: np.ndarray) -> np.ndarray:
         """`[F, H, W, 3]` encoded and decoded."""
-        latent = self._run("VAEEncode", vae=self._vae, pixels=torch.from_numpy(frames))[0]
-        return self._pictures(latent)
+        latent = self.run("VAEEncode", vae=self.vae, pixels=torch.from_numpy(frames))[0]
+        return self.pictures(latent)
 
     def film(self, clip: Clip, speech: np.ndarray, setting: Setting, seed: int) -> np.ndarray:
         """The portrait, speaking: `[33, 64, 64, 3]` in [0, 1]."""
         if self._shown is None or self._shown[0] is not clip:
-            self._shown = clip, self._show(clip)
-        shown, chosen = self._shown[1], self.sampling
-        audio = {"waveform": torch.from_numpy(speech)[None, None], "sample_rate": RATE}
-        spoken = self._run(
-            "FantasyTalkingEncodeSpeech", wav2vec=self._wav2vec, audio=audio, fps=FPS, length=FRAMES, start_time=0.0
-        )[0]
-        motion = self._run("FantasyTalkingMotionIntensity", expression=setting.expression, body=setting.body)[0]
-        face = {"identity": shown.identity} if setting.identity else {}
-        positive, negative = self._run(
-            "FantasyTalkingConditioning", positive=shown.positive, negative=shown.negative, speech=spoken, motion=motion, **face
+            given = self.given(clip)
+            self._shown = clip, given, self.image_to_video(given, given.image, FRAMES)
+        _, given, (*prompts, latent) = self._shown
+        identity = given.identity if setting.identity else None
+        positive, negative = self.conditioned(*prompts, self.heard(speech, FRAMES), identity, setting)
+        return self.pictures(
+            self.sample(self.with_adapter(f"{setting.adapter}/adapter.safetensors"), positive, negative, latent, seed)
         )
-        sampled = self._run(
-            "FantasyTalkingSampler",
-            model=self._with_adapter(setting.adapter),
-            positive=positive,
-            negative=negative,
-            latent_image=shown.latent,
-            seed=seed,
-            steps=chosen.steps,
-            text_cfg=chosen.text_cfg,
-            audio_cfg=chosen.audio_cfg,
-            audio_start_percent=0.0,
-            audio_end_percent=1.0,
-            sampler_name="euler",
-            scheduler="fantasytalking",
-            shift=chosen.shift,
-            denoise=1.0,
-        )[0]
-        return self._pictures(sampled)
 
-    def _show(self, clip: Clip) -> "_Shown":
-        """What the model is given of a portrait, whatever it then says."""
+    def given(self, clip: Clip) -> Given:
         image = torch.from_numpy(clip.reference)[None]
-        positive, negative = (self._run("CLIPTextEncode", clip=self._text, text=text)[0] for text in (clip.look.caption, ""))
-        vision = self._run("CLIPVisionEncode", clip_vision=self._image, image=image, crop="center")[0]
-        conditioned = self._run(
+        positive, negative = (self.run("CLIPTextEncode", clip=self._text, text=text)[0] for text in (clip.look.caption, ""))
+        vision = self.run("CLIPVisionEncode", clip_vision=self._image, image=image, crop="center")[0]
+        marks = {"frames": [[{"landmarks_xy": clip.landmarks}]], "image_size": (SIZE, SIZE)}
+        identity = self.run("FantasyTalkingEncodeFace", face_encoder=self._face_encoder, face=image, face_landmarks=marks)[0]
+        return Given(positive, negative, image, vision, identity)
+
+    def image_to_video(self, given: Given, image: torch.Tensor, frames: int) -> tuple:
+        """Positive, negative and latent of a video of `frames` that begins with an image `[1, 64, 64, 3]`."""
+        return self.run(
             "WanImageToVideo",
-            positive=positive,
-            negative=negative,
-            vae=self._vae,
+            positive=given.positive,
+            negative=given.negative,
+            vae=self.vae,
             width=SIZE,
             height=SIZE,
-            length=FRAMES,
+            length=frames,
             batch_size=1,
             start_image=image,
-            clip_vision_output=vision,
+            clip_vision_output=given.vision,
         )
-        marks = {"frames": [[{"landmarks_xy": clip.landmarks}]], "image_size": (SIZE, SIZE)}
-        identity = self._run("FantasyTalkingEncodeFace", face_encoder=self._face_encoder, face=image, face_landmarks=marks)[0]
-        return _Shown(*conditioned, identity)
 
-    def _pictures(self, latent) -> np.ndarray:
-        return self._run("VAEDecode", vae=self._vae, samples=latent)[0].float().clamp(0, 1).numpy()
+    def heard(self, speech: np.ndarray, frames: int, start: float = 0.0):
+        """Encoded speech, of samples at 16 kHz, from `start` (s) on."""
+        audio = {"waveform": torch.from_numpy(speech)[None, None], "sample_rate": RATE}
+        return self.run(
+            "FantasyTalkingEncodeSpeech", wav2vec=self._wav2vec, audio=audio, fps=FPS, length=frames, start_time=start
+        )[0]
+
+    def conditioned(self, positive, negative, heard, identity=None, setting: Setting = Setting()) -> tuple:
+        """Positive and negative with speech, motion and face."""
+        motion = self.run("FantasyTalkingMotionIntensity", expression=setting.expression, body=setting.body)[0]
+        face = {} if identity is None else {"identity": identity}
+        return self.run("FantasyTalkingConditioning", positive=positive, negative=negative, speech=heard, motion=motion, **face)
+
+    def sampler_settings(self) -> dict[str, object]:
+        """What Sampler and Render have in common."""
+        chosen = self.sampling
+        return {
+            "steps": chosen.steps,
+            "text_cfg": chosen.text_cfg,
+            "audio_cfg": chosen.audio_cfg,
+            "audio_start_percent": 0.0,
+            "audio_end_percent": 1.0,
+            "sampler_name": "euler",
+            "scheduler": "fantasytalking",
+            "shift": chosen.shift,
+        }
+
+    def sample(self, model, positive, negative, latent, seed: int):
+        """The latent, by the Sampler."""
+        given = {"model": model, "positive": positive, "negative": negative, "latent_image": latent}
+        return self.run("FantasyTalkingSampler", **given, seed=seed, denoise=1.0, **self.sampler_settings())[0]
+
+    def pictures(self, latent) -> np.ndarray:
+        """`[F, 64, 64, 3]` in [0, 1]."""
+        return self.run("VAEDecode", vae=self.vae, samples=latent)[0].float().clamp(0, 1).numpy()
 
 
-def _load_nodes(folder: Path) -> dict[str, type]:
-    """The host's nodes and this pack's, by their ids, with `folder` among the places of the models."""
+def _load_nodes(models: Path, adapters: Path) -> dict[str, type]:
+    """The host's nodes and this pack's, by their ids, with these folders among the places of the models."""
     import comfy.utils
     import folder_paths
     from comfy_extras.nodes_wan import WanImageToVideo
@@ -209,6 +240,6 @@ def _load_nodes(folder: Path) -> dict[str, type]:
     if not asyncio.run(nodes.load_custom_node(str(ROOT))):
         raise FantasyTalkingError(f"The host could not load the pack in {ROOT}: see the log.")
     for key in ("diffusion_models", "vae", "wav2vec2", "facerecognition"):
-        folder_paths.add_model_folder_path(key, str(folder / "models"), is_default=True)
-    folder_paths.add_model_folder_path("fantasytalking", str(folder / "runs"), is_default=True)
+        folder_paths.add_model_folder_path(key, str(models), is_default=True)
+    folder_paths.add_model_folder_path("fantasytalking", str(adapters), is_default=True)
     return {**nodes.NODE_CLASS_MAPPINGS, "WanImageToVideo": WanImageToVideo}

@@ -14,7 +14,12 @@ from .motion import RANGES, MotionNetwork, MotionRanges, MotionWidths
 
 
 class Adapter(nn.Module):
-    """Everything that is added to the DiT; a part that a file does not hold is None."""
+    """Everything that is added to the DiT; a part that a file does not hold is None.
+
+    Args:
+        ranges: of motion in the data that it was trained on.
+        face_encoder: name and size of the file that made the face embeddings there, empty where that is not known.
+    """
 
     def __init__(
         self,
@@ -22,10 +27,12 @@ class Adapter(nn.Module):
         identity: IdentityWidths | None = None,
         motion: MotionWidths | None = None,
         ranges: MotionRanges = MotionRanges(),
+        face_encoder: str = "",
         operations: Any = nn,
         **factory: Any,
     ) -> None:
         super().__init__()
+        self.face_encoder = face_encoder
         self.audio = AudioBranch(audio, operations, **factory)
         self.identity = None if identity is None else IdentityBranch(identity, operations, **factory)
         self.motion = None if motion is None else MotionNetwork(motion, ranges, operations, **factory)

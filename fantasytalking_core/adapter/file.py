@@ -1,29 +1,28 @@
-"""Adapter files: every public layout in (see `layouts`), a safetensors layout of our own in and out.
-
-Pickles are read with weights-only unpickling: a file that tries to execute something is refused.
-"""
+"""Adapter files: every public layout in (see `layouts`), a safetensors layout of our own in and out."""
 
 import json
-import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ..errors import FantasyTalkingError
+from ..errors import FantasyTalkingError, short
 from ..files import complete
 from .audio import AudioWidths
 from .identity import IdentityWidths
-from .layouts import PARTS, Weights, our_name, unknown
+from .layouts import PARTS, Weights, our_names, unknown
 from .motion import MotionRanges, MotionWidths
-from .sizes import audio_widths, check_shapes, identity_widths, motion_ranges, motion_widths
+from .scaled import scaled, split
+from .sizes import audio_widths, check_numbers, check_shapes, face_encoder, identity_widths, motion_ranges, motion_widths
+from .stored import FORMAT, PUBLISHED, VERSION, is_dense, not_an_adapter, read_stored
 
-FORMAT, VERSION = "fantasytalking", "1"
-PUBLISHED = "https://huggingface.co/acvlab/FantasyTalking (fantasytalking_model.ckpt)"
+FLOATS = (
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,11 @@ class AdapterFile:
     ranges: MotionRanges = MotionRanges()
 
     @property
+    def face_encoder(self) -> str:
+        """Name and size of the file that made the face embeddings of the training, empty where that is not known."""
+        return face_encoder(self.metadata)
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """Which of audio, identity and motion the file holds."""
         return parts_of(self.weights)
@@ -47,107 +51,49 @@ def parts_of(weights: Weights) -> tuple[str, ...]:
     return tuple(part for part in PARTS if any(key.startswith(f"{part}.") for key in weights))
 
 
-def _flatten(value: object, prefix: str = "") -> dict[str, object]:
-    """A nested dict of tensors to a flat one; what is no tensor is kept, to be named as unknown."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    flat: dict[str, object] = {}
-    for key, item in value.items():
-        flat |= _flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def _read_tensors(path: Path) -> tuple[Mapping[str, object], dict[str, str]]:
-    """Tensors (mapped from disk, not yet in memory) and metadata of a safetensors file or a pickle.
-
-    A pickle may hold other things, too; they come along, to be named.
-
-    What a file is, its first bytes say; people rename files.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except FileNotFoundError as error:
-        raise FantasyTalkingError(f"There is no adapter file '{path}': expected {PUBLISHED}.") from error
-    except OSError as error:
-        raise FantasyTalkingError(f"'{path}' can't be read ({error.strerror}): expected {PUBLISHED}.") from error
-    try:
-        if head[8:] == b"{":
-            return _read_safetensors(path)
-        if head[:2] == b"PK" or head[:1] == pickle.PROTO:
-            return _flatten(torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))), {}
-    except FantasyTalkingError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise FantasyTalkingError(
-            f"'{path.name}' was refused: it holds more than weights and may run code when it is opened. Expected {PUBLISHED}."
-        ) from error
-    except Exception as error:  # damaged bytes can lead torch's unpickler anywhere
-        raise corrupt(path.name) from error
-    raise corrupt(path.name)
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    with safe_open(path, framework="pt") as file:
-        metadata = dict(file.metadata() or {})
-        version = metadata.get("version")
-        if metadata.get("format") == FORMAT and version != VERSION:
-            raise FantasyTalkingError(
-                f"'{path.name}' is an adapter file of version {version}, this pack reads version {VERSION}: update the pack."
-            )
-        keys = file.keys()
-        return {key: file.get_tensor(key) for key in keys}, metadata
-
-
-def corrupt(name: str) -> FantasyTalkingError:
-    return FantasyTalkingError(
-        f"'{name}' is no adapter file, or was not downloaded completely: download it again from {PUBLISHED}."
-    )
-
-
-def not_an_adapter(name: str, keys: Iterable[str]) -> FantasyTalkingError:
-    keys = sorted(map(str, keys))
-    found = f"it holds {', '.join(keys[:2]) or 'nothing'} …"
-    if any(".self_attn." in key for key in keys):
-        found = "it looks like a diffusion model, which belongs into a diffusion model loader"
-    return FantasyTalkingError(f"'{name}' is no FantasyTalking adapter ({found}): expected {PUBLISHED} or a conversion of it.")
-
-
 def read_adapter(*paths: str | Path) -> AdapterFile:
     """Read an adapter of any layout; several paths for a layout that is split over files.
 
     Raises:
-        FantasyTalkingError: no adapter, corrupt, unsafe, unknown, doubled or missing keys, widths that do not agree.
+        FantasyTalkingError: no adapter, corrupt, unsafe, unknown, doubled or missing keys, widths that do not agree, weights
+            that are no numbers.
     """
     weights: dict[str, torch.Tensor] = {}
     metadata: dict[str, str] = {}
     strange: list[str] = []
     for path in map(Path, paths):
-        tensors, file_metadata = _read_tensors(path)
-        if not any(map(our_name, tensors)):
-            raise not_an_adapter(path.name, tensors)
-        for key, tensor in tensors.items():
-            name = our_name(key)
-            if name is None or not isinstance(tensor, torch.Tensor):
+        name = short(path.name)
+        stored, file_metadata = read_stored(path)
+        values, factors = split(stored)
+        names = our_names(values)
+        if not any(names.values()):
+            raise not_an_adapter(path, stored)
+        for key, value in values.items():
+            ours = names[key]
+            if ours is None or not isinstance(value, torch.Tensor):
                 strange.append(key)
                 continue
-            if name in weights:
+            if ours in weights:
                 raise FantasyTalkingError(
-                    f"'{path.name}' holds {key} a second time: give one file, or a projector and its blocks."
+                    f"'{name}' holds {short(key)} a second time: give one file, or a projector and its blocks."
                 )
-            if not tensor.is_floating_point():
+            if not is_dense(value) or value.dtype not in FLOATS:
+                kind = value.dtype if is_dense(value) else f"{value.layout} on {value.device}"
                 raise FantasyTalkingError(
-                    f"'{path.name}' holds {key} as {tensor.dtype}, expected floating-point weights: use {PUBLISHED}."
+                    f"'{name}' holds {short(key)} as {kind}, expected floating-point weights: use {PUBLISHED}."
                 )
-            weights[name] = tensor
+            value = value.detach()
+            weights[ours] = scaled(value, *factors.pop(key), name) if key in factors else value
+        strange += [key for key, _ in factors.values()]
         metadata |= file_metadata
-    name = " + ".join(Path(path).name for path in paths)
+    name = " + ".join(short(Path(path).name) for path in paths)
     if strange:
         raise unknown(name, strange)
     audio = audio_widths(weights, name)
     identity = identity_widths(weights, metadata, audio, name)
     motion = motion_widths(weights, audio, name)
     check_shapes(weights, audio, identity, motion, name)
+    check_numbers(weights, name)
     return AdapterFile(weights, metadata, audio, identity, motion, motion_ranges(metadata, name))
 
 

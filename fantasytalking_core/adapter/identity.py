@@ -33,9 +33,11 @@ class FaceEmbedding:
 
     Attributes:
         vector: `[D]` float32, an ArcFace embedding of length 1, on the CPU.
+        encoder: name and size of the file that made it, empty where that is not known.
     """
 
     vector: torch.Tensor
+    encoder: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,14 +8,18 @@
 | community | `proj_model.…` | `blocks.N.cross_attn.…` |
 | split in two files | `proj.weight`, `norm.…` | any of the above |
 | ours | `audio.projector.…` | `audio.blocks.N.…`; `identity.…`, `motion.…` and metadata where trained |
+
+Before all keys of a file may stand a prefix, as a wrapping module or dict leaves it: `model.`, `module.`, `diffusion_model.` …
 """
 
+import heapq
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 
-from ..errors import FantasyTalkingError
+from ..errors import FantasyTalkingError, short
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -35,6 +39,21 @@ def our_name(key: str) -> str | None:
     return key if _OURS.fullmatch(key) else None
 
 
+MOST_WRAPPERS = 8
+"""Dotted parts of a prefix."""
+
+
+def our_names(keys: Collection[str]) -> dict[str, str | None]:
+    """`our_name` of every key of a file, without the shortest prefix that they share and behind which one is known."""
+    parts = os.path.commonprefix(list(keys)).split(".")[:-1]
+    for count in range(min(len(parts), MOST_WRAPPERS) + 1):
+        start = sum(len(part) + 1 for part in parts[:count])
+        names = {key: our_name(key[start:]) for key in keys}
+        if any(names.values()):
+            return names
+    return dict.fromkeys(keys)
+
+
 def unknown(name: str, keys: Iterable[str]) -> FantasyTalkingError:
     return FantasyTalkingError(
         f"'{name}' holds {some(keys)}, which no FantasyTalking layout has: expected a projector and one "
@@ -43,5 +62,7 @@ def unknown(name: str, keys: Iterable[str]) -> FantasyTalkingError:
 
 
 def some(keys: Iterable[str]) -> str:
-    keys = sorted(keys)
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    """The first three, as far as they fit into a message, and how many more there are."""
+    keys = list(keys)
+    first = ", ".join(map(short, heapq.nsmallest(3, keys)))
+    return first + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")

@@ -7,9 +7,10 @@ that belong to the data an adapter was trained on. The paper gives no widths: th
 """
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from einops import rearrange, reduce
@@ -45,44 +46,85 @@ class Motion:
         return torch.tensor([[self.expression, self.body]])
 
 
+Range = tuple[float, float]
+Map = Literal["linear", "log"]
+BEFORE: Map = "linear"
+"""Of files that do not say it."""
+
+
 @dataclass(frozen=True)
 class MotionRanges:
     """Variances that map to 0 and to 1.
 
-    The defaults are estimates of ours: lively speech of one person in front of a camera comes out in the middle. An
-    adapter's file holds those of the data that it was trained on.
+    The defaults are the 5 % and 95 % quantiles of real people who sit or stand and talk. An adapter's file holds those of
+    the data that it was trained on.
 
     Attributes:
-        expression: of the face's points, in squared distances between the eyes (see `motion_from_video`).
-        body: of the body's joints, in squared shoulder widths.
+        expression: of the face's points, in squared distances between the eyes (see `motion.measure`). None where the data
+            did not tell: then its coefficient was neutral in every sample, and stays so.
+        body: of the body's joints, in squared shoulder widths; None as above.
+        map: how what lies between is mapped. Variances of real clips are heavy-tailed: over the logarithm the median clip
+            comes out near 0.5, linearly at 0.2. Files that are linear were measured with the outline of the face.
     """
 
-    expression: tuple[float, float] = (0.0, 0.002)
-    body: tuple[float, float] = (0.0, 0.02)
+    expression: Range | None = (0.0001, 0.004)
+    body: Range | None = (0.0002, 0.003)
+    map: Map = "log"
 
-    def motion(self, expression: float, body: float | None) -> Motion:
-        """Measured variances as coefficients, what lies outside of the ranges at their ends; None is neutral."""
-        return Motion(_mapped(expression, self.expression), NEUTRAL if body is None else _mapped(body, self.body))
+    def __post_init__(self) -> None:
+        """Raises ValueError where a range is none, or begins at 0 over the logarithm."""
+        if self.map not in get_args(Map):
+            raise ValueError(f"{self.map} is no map")
+        for low, high in filter(None, (self.expression, self.body)):
+            if not 0 <= low < high < math.inf or (self.map == "log" and low == 0):
+                raise ValueError(f"{low} to {high} is no range")
+
+    @property
+    def trained(self) -> tuple[bool, bool]:
+        """Whether expression and body differed from sample to sample."""
+        return self.expression is not None, self.body is not None
+
+    @property
+    def with_outline(self) -> bool:
+        """Whether the variances of the face are those of all its points."""
+        return self.map == "linear"
+
+    def motion(self, expression: float | None, body: float | None) -> Motion:
+        """Measured variances as coefficients, what lies outside of the ranges at their ends; what is unknown is neutral."""
+        return Motion(self._coefficient(expression, self.expression), self._coefficient(body, self.body))
+
+    def _coefficient(self, variance: float | None, between: Range | None) -> float:
+        if variance is None or between is None:
+            return NEUTRAL
+        low, high = between
+        if not low < variance < high:
+            return float(variance >= high)
+        if self.map == "log":
+            low, variance, high = map(math.log, (low, variance, high))
+        return (variance - low) / (high - low)
 
     def to_json(self) -> str:
-        return json.dumps({"expression": self.expression, "body": self.body})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "MotionRanges":
         """Raises ValueError where the text holds no two ranges."""
         try:
-            ranges = json.loads(text)
-            (low, high), (low_body, high_body) = (map(float, ranges[name]) for name in ("expression", "body"))
+            return cls.of(json.loads(text))
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(text) from error
-        if not (0 <= low < high < float("inf") and 0 <= low_body < high_body < float("inf")):
-            raise ValueError(text)
-        return cls((low, high), (low_body, high_body))
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "MotionRanges":
+        """What `asdict` gives. Raises ValueError, TypeError, KeyError or AttributeError where it is something else."""
+        return cls(_range(stored["expression"]), _range(stored["body"]), stored.get("map", BEFORE))
 
 
-def _mapped(variance: float, between: tuple[float, float]) -> float:
-    low, high = between
-    return min(max((variance - low) / (high - low), 0.0), 1.0)
+def _range(stored: Any) -> Range | None:
+    if stored is None:
+        return None
+    low, high = map(float, stored)
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -124,7 +166,9 @@ class MotionNetwork(nn.Module):
         return nn.Sequential(operations.Linear(1, hidden, **factory), nn.SiLU(), operations.Linear(hidden, hidden, **factory))
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """`[B, 2]` (ω_l, ω_b) to `[B, model]`."""
+        """`[B, 2]` (ω_l, ω_b) to `[B, model]`; a coefficient that was not trained is neutral, whatever it is."""
+        trained = torch.tensor(self.ranges.trained, device=coefficients.device)
+        coefficients = torch.where(trained, coefficients, NEUTRAL)
         expression, body = rearrange(coefficients, "b (two one) -> two b one", one=1)
         tokens = torch.stack([self.expression(expression), self.body(body)], dim=1)
         tokens = tokens + self.residual(tokens)

@@ -1,11 +1,13 @@
-"""The sizes of an adapter, as its weights tell them, and whether these are complete."""
+"""The sizes of an adapter, as its weights tell them, and whether these are complete and numbers; what its metadata adds."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 
 import torch
 
-from ..errors import FantasyTalkingError
+from ..errors import FantasyTalkingError, short
+from ..files import is_description
 from .adapter import Adapter
 from .audio import AudioWidths
 from .identity import HEAD_WIDTH, HEADS, IdentityWidths
@@ -15,6 +17,9 @@ from .motion import RANGES, MotionRanges, MotionWidths
 _AUDIO_BLOCK = re.compile(r"audio\.blocks\.(\d{1,3})\..+")
 _IDENTITY_BLOCK = re.compile(r"identity\.blocks\.(\d{1,3})\..+")
 _LAYER = re.compile(r"identity\.resampler\.layers\.(\d{1,3})\..+")
+
+LARGEST_WEIGHT = torch.finfo(torch.float16).max
+"""No weight of a network comes near; beyond it, a conversion to 16 bit makes infinity."""
 
 
 def audio_widths(weights: Weights, name: str) -> AudioWidths:
@@ -54,9 +59,9 @@ def identity_widths(weights: Weights, metadata: Mapping[str, str], audio: AudioW
     projected, _ = _matrix(weights, "identity.resampler.proj_out.weight", name)
     inner, _ = _matrix(weights, "identity.resampler.layers.0.attention.q_proj.weight", name)
     heads = metadata.get(HEADS, str(inner // HEAD_WIDTH))
-    if not heads.isdecimal() or int(heads) == 0 or inner % int(heads):
+    if not re.fullmatch(r"0*[1-9][0-9]{0,5}", heads) or inner % int(heads):
         raise FantasyTalkingError(
-            f"'{name}' has an identity resampler of width {inner} and {heads} heads, which do not divide it: save the "
+            f"'{name}' has an identity resampler of width {inner} and {short(heads)} heads, which do not divide it: save the "
             f"file with {HEADS} in its metadata."
         )
     depth, blocks = _count(_LAYER, weights), _count(_IDENTITY_BLOCK, weights)
@@ -82,11 +87,20 @@ def motion_ranges(metadata: Mapping[str, str], name: str) -> MotionRanges:
     """The ranges of the data that the motion network was trained on; ours where the file says none."""
     try:
         return MotionRanges.from_json(metadata[RANGES]) if RANGES in metadata else MotionRanges()
-    except ValueError as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise FantasyTalkingError(
-            f"'{name}' has {RANGES} {metadata[RANGES]} in its metadata, expected two ranges of variances, low before high: "
-            "export the file again."
+            f"'{name}' has {RANGES} {short(metadata[RANGES])} in its metadata, expected two ranges of variances, low before "
+            "high: export the file again."
         ) from error
+
+
+def face_encoder(metadata: Mapping[str, str]) -> str:
+    """Which file made the face embeddings of the training, as `files.described` says it; empty where the metadata does not."""
+    try:
+        encoder = json.loads(metadata["data"])["encoders"]["face"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ""
+    return encoder if is_description(encoder) else ""
 
 
 def check_shapes(
@@ -104,6 +118,17 @@ def check_shapes(
             raise disagreeing(name, key, weights[key], str(list(shapes[key])))
 
 
+def check_numbers(weights: Weights, name: str) -> None:
+    """Refuse weights that are NaN, infinite or beyond every weight: one flipped bit in a download makes 1 to 1e38."""
+    for key, weight in weights.items():
+        low, high = torch.aminmax(weight.float() if weight.dtype.itemsize == 1 else weight)
+        if not -LARGEST_WEIGHT <= low <= high <= LARGEST_WEIGHT:  # NaN too
+            raise FantasyTalkingError(
+                f"'{name}' holds NaN, infinite or far too large numbers in {key}, and the video would be black: the file is "
+                "damaged, download, convert or export it again."
+            )
+
+
 def _count(pattern: re.Pattern[str], keys: Iterable[str]) -> int:
     """Blocks or layers: one more than the highest index."""
     return max((int(match[1]) + 1 for key in keys if (match := pattern.fullmatch(key))), default=0)
@@ -112,13 +137,13 @@ def _count(pattern: re.Pattern[str], keys: Iterable[str]) -> int:
 def _matrix(weights: Weights, key: str, name: str) -> torch.Size:
     if key not in weights:
         raise FantasyTalkingError(f"'{name}' lacks {key}: download, convert or export it again.")
-    if weights[key].ndim != 2:
+    if weights[key].ndim != 2 or 0 in weights[key].shape:
         raise disagreeing(name, key, weights[key], "a matrix")
     return weights[key].shape
 
 
 def disagreeing(name: str, key: str, weight: torch.Tensor, expected: str) -> FantasyTalkingError:
     return FantasyTalkingError(
-        f"'{name}' does not agree with itself: {key} has shape {list(weight.shape)}, expected {expected}. "
+        f"'{name}' does not agree with itself: {key} has shape {short(str(list(weight.shape)))}, expected {expected}. "
         "Download or convert the file again."
     )

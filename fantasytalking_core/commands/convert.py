@@ -5,6 +5,7 @@ python -m fantasytalking_core convert projector.safetensors blocks.safetensors f
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -23,9 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.target.suffix != ".safetensors":
         parser.error(f"the target is '{options.target}', expected a name that ends in .safetensors")
-    if not options.target.parent.is_dir():
+    if not os.path.isdir(options.target.parent):
         parser.error(f"there is no folder '{options.target.parent}': make it first")
-    if options.target.exists():
+    if os.path.lexists(options.target):
         parser.error(f"'{options.target}' exists already: choose another name or remove it")
     try:
         adapter = read_adapter(*options.source)

@@ -11,12 +11,17 @@ from collections import Counter
 from pathlib import Path
 
 from ..errors import FantasyTalkingError
-from ..training.data.cache import Index
+from ..training.data.cache import MIN_SAMPLES, Index
 from ..training.data.prepare import MIN_CONFIDENCE, REST, PrepareSettings, prepare
+
+UNKNOWN = (
+    ("face", f"it takes {MIN_SAMPLES} samples with landmarks that differ in it"),
+    ("body", f"it takes {MIN_SAMPLES} samples that differ in it, with both shoulders among the joints of the side files"),
+)
 
 
 def report(index: Index, cache: Path) -> str:
-    """What the cache holds and what was left out, for people."""
+    """What the cache holds, what is worth knowing of it and what was left out, for people."""
     rests = Counter(index.left_out.values())[REST]
     reasons = {place: reason for place, reason in index.left_out.items() if reason != REST}
     videos = len({entry.source for entry in index.samples})
@@ -26,7 +31,29 @@ def report(index: Index, cache: Path) -> str:
     lines += [f"  {place}: {reason}" for place, reason in reasons.items()]
     if rests:
         lines.append(f"{rests} videos end with a rest that is shorter than a clip.")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_noted(index), *_motion(index)]) + "\n"
+
+
+def _noted(index: Index) -> list[str]:
+    """What was noted of the videos, each note once."""
+    by_note: dict[str, list[str]] = {}
+    for source, notes in index.notes.items():
+        for note in notes:
+            by_note.setdefault(note, []).append(source)
+    return [
+        f"{sources[0]}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}: {note}"
+        for note, sources in by_note.items()
+    ]
+
+
+def _motion(index: Index) -> list[str]:
+    """Which coefficients an adapter will not learn from this cache."""
+    known = [sum(entry.motion is not None and entry.motion[part] is not None for entry in index.samples) for part in (0, 1)]
+    return [
+        f"The motion of the {what} is known in {count} of {len(index.samples)} samples and not learned: {why}."
+        for (what, why), count, trained in zip(UNKNOWN, known, index.ranges.trained, strict=True)
+        if index.samples and not trained
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
     from ..host.load_encoders import load_encoders
 
     try:
-        settings = PrepareSettings(options.frames, options.fps, options.width, options.height, options.min_confidence)
+        settings = PrepareSettings(
+            options.frames,
+            options.fps,
+            options.width,
+            options.height,
+            min_confidence=options.min_confidence,
+            sound=options.sound_track,
+        )
         encoders = load_encoders(
             options.vae, options.wav2vec, options.text_encoder, options.clip_vision, options.landmarker, options.face_encoder
         )
@@ -80,5 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     clips.add_argument("--height", type=int, default=PrepareSettings.height, help="pixels, a multiple of 16 (%(default)s)")
     clips.add_argument(
         "--min-confidence", type=float, default=MIN_CONFIDENCE, help="clips whose face is less sure are left out (%(default)s)"
+    )
+    clips.add_argument(
+        "--sound-track",
+        default=PrepareSettings.sound,
+        metavar="NAME",
+        help="of videos with several: number from 1, language or title (%(default)s: the one that the video calls so)",
     )
     return parser

@@ -1,17 +1,18 @@
 """The face of a portrait, cut out: a square around it that is never stretched and may leave the picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ..errors import FantasyTalkingError
-from ..pictures import MIN_PICTURE_SIDE
-from .detector import Box, FaceDetector
-from .landmarks import DETECTOR, landmarks_of
+from ..errors import FantasyTalkingError, check_number
+from .detector import Box
+from .landmarks import FaceLandmarks
 
 MAX_PADDING = 2.0
+MAX_PIXELS, MAX_GROWTH = 2**28, 4
+"""Pixels of all crops together, 3 GB; more only where the pictures have a quarter of them."""
 CHOSEN, OTHER = (0, 230, 118), (255, 145, 0)
 """Colours of the preview: the face that is cut out, and the others."""
 
@@ -44,97 +45,21 @@ class Crop:
         return mask
 
 
-def find_faces(
-    pictures: torch.Tensor, mask: Any = None, face_landmarks: Any = None, done: Callable[[int], Any] = lambda count: None
-) -> list[list[Box]]:
-    """The faces of every picture, from the largest: by landmarks if there are any, else by the mask, else found.
-
-    Args:
-        pictures: `[B, H, W, 3]` in [0, 1].
-        mask: a host's MASK, `[B or 1, h, w]`; what is above 0.5 is the face.
-        face_landmarks: a host's FACE_LANDMARKS.
-        done: called with 1 after each picture.
+def squares(pictures: torch.Tensor, faces: Sequence[Box], padding: float) -> list[Crop]:
+    """What is cut out of pictures `[B, H, W, 3]`: a square around the face of each.
 
     Raises:
-        FantasyTalkingError: a picture too small or without a face, an empty mask, landmarks or a mask of others.
+        FantasyTalkingError: the padding is none, or the crops would be far larger than the pictures.
     """
-    height, width = pictures.shape[1:3]
-    if min(height, width) < MIN_PICTURE_SIDE:
+    check_number("padding", padding, 0, MAX_PADDING)
+    crops = [Crop.around(face, padding) for face in faces]
+    side, (count, height, width, _) = max(crop.side for crop in crops), pictures.shape
+    if count * side**2 > max(MAX_PIXELS, MAX_GROWTH * count * height * width):
         raise FantasyTalkingError(
-            f"image is {width}×{height} pixels, expected {MIN_PICTURE_SIDE} or more on both sides: load a larger picture."
+            f"The crops would be {count} of {side}×{side} pixels, of pictures of {width}×{height}: lower padding, or give "
+            "fewer pictures at once."
         )
-    if face_landmarks is not None:
-        frames = landmarks_of(face_landmarks, pictures).frames
-        faces = [[Box(*face.box) for face in frame] for frame in frames]
-        todo = f"lower min_confidence of {DETECTOR}, or wire a mask instead of face_landmarks."
-    elif mask is not None:
-        return [[box] for box in _mask_boxes(mask, pictures)]
-    else:
-        detector, faces = FaceDetector(), []
-        for picture in pictures:
-            faces.append(detector(picture))
-            done(1)
-        todo = f"wire face_landmarks from {DETECTOR}, or a mask painted over the face."
-    for number, found in enumerate(faces, 1):
-        if not found:
-            raise FantasyTalkingError(f"No face was found in {_picture(number, len(faces))}: {todo}")
-    return faces
-
-
-def _mask_boxes(mask: Any, pictures: torch.Tensor) -> list[Box]:
-    count, height, width, _ = pictures.shape
-    if not isinstance(mask, torch.Tensor) or mask.ndim not in (2, 3) or 0 in mask.shape:
-        found = list(mask.shape) if isinstance(mask, torch.Tensor) else type(mask).__name__
-        raise FantasyTalkingError(f"mask is {found}, expected a MASK [batch, height, width]: wire a MASK output.")
-    masks = mask.detach() > 0.5
-    masks = masks[None] if masks.ndim == 2 else masks
-    rows, columns = masks.shape[1:]
-    for number, one in enumerate(masks, 1):
-        if not one.any():
-            raise FantasyTalkingError(
-                f"The mask of {_picture(number, len(masks))} is empty, expected values above 0.5 on the face: paint over the "
-                "face in the mask editor, or unwire mask."
-            )
-    if len(masks) not in (1, count):
-        raise FantasyTalkingError(
-            f"mask is a batch of {len(masks)}, image of {count}: expected one mask for all or one for each picture."
-        )
-    if abs(columns * height / width - rows) > 1 and abs(rows * width / height - columns) > 1:
-        raise FantasyTalkingError(
-            f"mask is {columns}×{rows}, image {width}×{height}: expected the same proportions, use the mask of this picture."
-        )
-    boxes = []
-    for one in masks:
-        ys, xs = (torch.nonzero(one.any(axis)).flatten() for axis in (1, 0))
-        boxes.append(
-            Box(
-                int(xs[0]) * width / columns,
-                int(ys[0]) * height / rows,
-                (int(xs[-1]) + 1) * width / columns,
-                (int(ys[-1]) + 1) * height / rows,
-            )
-        )
-    return boxes * (count if len(boxes) == 1 else 1)
-
-
-def choose(faces: Sequence[Sequence[Box]], face_index: int) -> list[Box]:
-    """One face of every picture; 0 is the largest.
-
-    Raises:
-        FantasyTalkingError: a picture has fewer faces.
-    """
-    for number, found in enumerate(faces, 1):
-        if not 0 <= face_index < len(found):
-            count, last = ("1 face was", 0) if len(found) == 1 else (f"{len(found)} faces were", len(found) - 1)
-            raise FantasyTalkingError(
-                f"face_index is {face_index}, but {count} found in {_picture(number, len(faces))}: expected 0"
-                f"{f' to {last}' if last else ''}, counted from the largest face."
-            )
-    return [found[face_index] for found in faces]
-
-
-def _picture(number: int, count: int) -> str:
-    return "the picture" if count == 1 else f"picture {number} of {count}"
+    return crops
 
 
 def cut_out(pictures: torch.Tensor, crops: Sequence[Crop]) -> torch.Tensor:
@@ -149,6 +74,16 @@ def cut_out(pictures: torch.Tensor, crops: Sequence[Crop]) -> torch.Tensor:
             face = face.movedim(0, -1).clamp(0, 1)
         faces.append(face)
     return torch.stack(faces)
+
+
+def landmarks_in(crops: Sequence[Crop], faces: Sequence[Box], connections: Mapping[str, Any]) -> FaceLandmarks:
+    """The landmarks of the faces in what `cut_out` gives, none where they are not known."""
+    side = max(crop.side for crop in crops)
+    frames = tuple(
+        () if box.face is None else (box.face.cut_out(crop.left, crop.top, side / crop.side),)
+        for box, crop in zip(faces, crops, strict=True)
+    )
+    return FaceLandmarks(frames, side, side, *([connections] if connections else []))
 
 
 def preview(picture: torch.Tensor, faces: Sequence[Box], face_index: int, crop: Crop) -> torch.Tensor:

@@ -6,8 +6,11 @@ opened when faces are embedded and dropped right after, which costs a fraction o
 between nodes holds a file's name and sizes only.
 """
 
+import importlib.util
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -17,7 +20,9 @@ import torch
 from einops import rearrange
 
 from ..adapter.identity import FaceEmbedding
-from ..errors import FantasyTalkingError, first_line, logger
+from ..errors import FantasyTalkingError, first_line, logger, short
+from ..files import described
+from ..reading import check_regular
 from .alignment import SIZE
 
 if TYPE_CHECKING:
@@ -25,6 +30,11 @@ if TYPE_CHECKING:
 
 PUBLISHED = "https://github.com/deepinsight/insightface/tree/master/model_zoo"
 EXPECTED = f"a face recognition model such as w600k_r50.onnx, 1×3×{SIZE}×{SIZE} → 1×512"
+OTHERWISE = "or use FantasyTalking Encode Face (CLIP), which does without it."
+NOT_INSTALLED = (
+    "Face recognition needs onnxruntime, which is not installed: install onnxruntime (or onnxruntime-gpu for an NVIDIA card) "
+    f"into ComfyUI's Python and restart ComfyUI, {OTHERWISE}"
+)
 MIN_WIDTH = 64
 """Numbers; models for faces of this size that give fewer (expressions, quality) do not tell who it is."""
 TYPES: Mapping[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -38,6 +48,12 @@ model anew for each session, for minutes (ROCm/AMDMIGraphX issue 4164), and the 
 CPU = "CPUExecutionProvider"
 NO_FALLBACK = 0
 ERRORS_ONLY = 3
+LARGEST_FILE = 2**31
+"""Bytes; an ONNX file can't be larger."""
+CHECK_SECONDS, SECONDS = 8.0, 60.0
+"""After which a file is none for faces, and after which a face is given up: a graph may hold a loop without an end."""
+MEMORY = 2**30
+"""Bytes that a graph may take on the CPU beside its weights; for a face the largest take a tenth."""
 
 Provider = tuple[str, dict[str, str]]
 
@@ -68,25 +84,29 @@ def runtime() -> ModuleType:
     Raises:
         FantasyTalkingError: not installed, or broken.
     """
-    otherwise = "or use FantasyTalking Encode Face (CLIP), which does without it."
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise FantasyTalkingError(
-            "Face recognition needs onnxruntime, which is not installed: install onnxruntime (or onnxruntime-gpu for an "
-            f"NVIDIA card) into ComfyUI's Python and restart ComfyUI, {otherwise}"
-        ) from error
+        raise FantasyTalkingError(NOT_INSTALLED) from error
     except (ImportError, OSError) as error:
-        raise _broken(first_line(error), otherwise) from error
+        raise _broken(first_line(error)) from error
     if not hasattr(onnxruntime, "InferenceSession"):  # what stays when one of two builds is uninstalled
-        raise _broken("its files are incomplete", otherwise)
+        raise _broken("its files are incomplete")
     return onnxruntime
 
 
-def _broken(why: str, otherwise: str) -> FantasyTalkingError:
+def is_installed() -> bool:
+    """Whether there is an onnxruntime, without importing it."""
+    try:
+        return importlib.util.find_spec("onnxruntime") is not None
+    except ValueError:  # imported, and without a description of itself
+        return True
+
+
+def _broken(why: str) -> FantasyTalkingError:
     return FantasyTalkingError(
         f"onnxruntime is installed but can't be used ({why}): uninstall onnxruntime and onnxruntime-gpu from ComfyUI's "
-        f"Python, install one of them again and restart ComfyUI, {otherwise}"
+        f"Python, install one of them again and restart ComfyUI, {OTHERWISE}"
     )
 
 
@@ -99,24 +119,50 @@ def read_face_encoder(path: Path) -> FaceEncoder:
     """
     runtime()
     try:
+        if check_regular(path) > LARGEST_FILE:
+            raise ValueError("larger than such a file can be")
         session = _session(path, [(CPU, {})], optimise=False)
     except Exception as error:  # onnxruntime has a type for each way a file can be broken
+        why = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise FantasyTalkingError(
-            f"'{path.name}' can't be read as an ONNX model ({first_line(error)}): download it again, it is published at "
-            f"{PUBLISHED}, or update onnxruntime."
+            f"'{short(path.name)}' can't be read as an ONNX model ({why}): download it again, it is published at {PUBLISHED}, "
+            "or update onnxruntime."
         ) from error
-    inputs, output = session.get_inputs(), session.get_outputs()[0]
-    takes = " and ".join(_shape(entry.shape) for entry in inputs)
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    takes = short(" and ".join(_shape(entry.shape) for entry in inputs) or "nothing")
     if len(inputs) != 1 or inputs[0].type not in TYPES or not _takes_a_face(inputs[0].shape):
-        raise _unfit(path, f"takes {takes} ({', '.join(entry.type for entry in inputs)})")
-    dtype = TYPES[inputs[0].type]
+        raise _unfit(path, f"takes {takes} ({short(', '.join(entry.type for entry in inputs))})")
+    if not outputs:
+        raise _unfit(path, f"takes {takes} and gives nothing")
+    encoder = FaceEncoder(path, inputs[0].name, outputs[0].name, TYPES[inputs[0].type], 0)
     try:
-        embedding = session.run([output.name], {inputs[0].name: np.zeros((1, 3, SIZE, SIZE), dtype)})[0]
+        embedding = _run(session, encoder, np.zeros((1, 3, SIZE, SIZE), encoder.dtype), CHECK_SECONDS)
     except Exception as error:
         raise _unfit(path, f"takes {takes} and fails on a face ({first_line(error)})") from error
     if np.ndim(embedding) != 2 or len(embedding) != 1 or embedding.shape[1] < MIN_WIDTH:
-        raise _unfit(path, f"takes {takes} and gives {_shape(np.shape(embedding))}")
-    return FaceEncoder(path, inputs[0].name, output.name, dtype, embedding.shape[1])
+        raise _unfit(path, f"takes {takes} and gives {short(_shape(np.shape(embedding)))}")
+    return replace(encoder, width=embedding.shape[1])
+
+
+def _run(session: "InferenceSession", encoder: FaceEncoder, face: np.ndarray, seconds: float) -> np.ndarray:
+    """`[1, 3, 112, 112]` to `[1, D]`. Raises TimeoutError, and what onnxruntime raises."""
+    options = runtime().RunOptions()
+    out_of_time = threading.Event()
+
+    def stop() -> None:
+        out_of_time.set()
+        options.terminate = True  # seen by onnxruntime before each node of the graph
+
+    timer = threading.Timer(seconds, stop)
+    timer.start()
+    try:
+        return session.run([encoder.output], {encoder.input: face}, options)[0]
+    except Exception as error:
+        if out_of_time.is_set():
+            raise TimeoutError(f"no end after {seconds:g} s") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def _takes_a_face(shape: Sequence[int | str | None]) -> bool:
@@ -130,7 +176,7 @@ def _shape(shape: Sequence[int | str | None]) -> str:
 
 
 def _unfit(path: Path, found: str) -> FantasyTalkingError:
-    return FantasyTalkingError(f"'{path.name}' {found}, expected {EXPECTED}: choose another file.")
+    return FantasyTalkingError(f"'{short(path.name)}' {found}, expected {EXPECTED}: choose another file.")
 
 
 def providers(device: torch.device | str, available: Sequence[str]) -> list[Provider]:
@@ -162,7 +208,24 @@ def _session(path: Path, chosen: list[Provider], optimise: bool = True) -> "Infe
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if chosen[0][0] == "DmlExecutionProvider":
         options.enable_mem_pattern = False  # which DirectML does not have
+    if chosen == [(CPU, {})] and _memory_is_bounded():
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=chosen, enable_fallback=NO_FALLBACK)
+
+
+@cache
+def _memory_is_bounded() -> bool:
+    """Whether sessions on the CPU that ask for it share `MEMORY`; those of other packs, which do not, are not touched."""
+    onnxruntime = runtime()
+    kind, default = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    try:
+        arena = onnxruntime.OrtArenaCfg({"max_mem": MEMORY})
+        onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", kind, 0, default), arena)
+    except Exception as error:  # a build without it, or another pack has registered one
+        logger.debug("onnxruntime's memory is not bounded: %s", first_line(error))
+        return False
+    return True
 
 
 class _Runner:
@@ -182,11 +245,11 @@ class _Runner:
                 if accelerator not in self.session.get_providers():  # it goes on without those that don't start
                     logger.warning("onnxruntime could not start %s: faces are encoded on the CPU.", accelerator)
                     self.chosen = self.chosen[-1:]
-            return self.session.run([self.encoder.output], {self.encoder.input: face})[0]
+            return _run(self.session, self.encoder, face, SECONDS)
         except Exception as error:
             if len(self.chosen) == 1:
                 raise FantasyTalkingError(
-                    f"'{self.encoder.path.name}' failed in onnxruntime ({first_line(error)}): load it again with "
+                    f"'{short(self.encoder.path.name)}' failed in onnxruntime ({first_line(error)}): load it again with "
                     "FantasyTalking Face Encoder Loader."
                 ) from error
             logger.warning("%s failed (%s): faces are encoded on the CPU.", accelerator, first_line(error))
@@ -219,7 +282,8 @@ def embed(
         embedding = torch.from_numpy(runner.embedding(face)[0].astype(np.float32))
         embeddings.append(_direction(embedding, f"The embedding of picture {index + 1}"))
         progress(index + 1, len(inputs))
-    return FaceEmbedding(_direction(torch.stack(embeddings).mean(0), "The mean of the faces' embeddings"))
+    mean = _direction(torch.stack(embeddings).mean(0), "The mean of the faces' embeddings")
+    return FaceEmbedding(mean, described(encoder.path))
 
 
 def _direction(embedding: torch.Tensor, what: str) -> torch.Tensor:

@@ -7,12 +7,14 @@ from comfy.model_patcher import ModelPatcher
 
 from ..adapter.adapter import Adapter
 from ..adapter.audio import AudioWidths
-from ..adapter.identity import FaceTokens, Identity
+from ..adapter.identity import CLIP_WIDTH, FaceTokens, Identity
 from ..errors import FantasyTalkingError, short
 from ..latent_grid import video_frames
 from ..speech.speech import Speech
 
 IMAGE_TO_VIDEO = "Wan2.1 I2V 14B (480p or 720p)"
+IMAGE_TO_VIDEO_CHANNELS = 36
+"""Of noise (16), the portrait's latent (16) and its mask (4)."""
 
 
 def uncompiled(dit: Any) -> Any:
@@ -29,6 +31,12 @@ def check_model(model: ModelPatcher, widths: AudioWidths) -> None:
     if dit.img_emb is None:
         raise FantasyTalkingError(
             f"The model is a Wan T2V or Wan2.2 one, which does not read the portrait's image tokens: load {IMAGE_TO_VIDEO}."
+        )
+    channels = dit.patch_embedding.in_channels
+    if channels != IMAGE_TO_VIDEO_CHANNELS:
+        raise FantasyTalkingError(
+            f"The model takes {channels} channels, as Fun-Control models do, expected {IMAGE_TO_VIDEO_CHANNELS} (noise, "
+            f"portrait and mask): load {IMAGE_TO_VIDEO}."
         )
     if (widths.model, widths.blocks) != (dit.dim, len(dit.blocks)):
         raise FantasyTalkingError(
@@ -48,7 +56,9 @@ def check_conditioning(value: Any, name: str, source: str) -> None:
     if not items or not all(map(_is_item, items)):
         raise FantasyTalkingError(f"{name} is {short(value)}, expected a CONDITIONING: wire the output of {source}.")
     if not all(torch.isfinite(text).all() for text, _ in items):
-        raise FantasyTalkingError(f"The {name} prompt holds NaN or infinite numbers: the text encoder's file is broken.")
+        raise FantasyTalkingError(
+            f"The {name} prompt holds NaN or infinite numbers: the text encoder's file is broken, load another one."
+        )
 
 
 def _is_item(item: Any) -> bool:
@@ -113,9 +123,13 @@ def check_motion(adapter: Adapter) -> None:
 
 def check_identity(identity: Identity, adapter: Adapter) -> None:
     """Refuse a face embedding that the adapter has no weights for, and a face of no numbers."""
-    if not torch.isfinite(identity.tokens if isinstance(identity, FaceTokens) else identity.vector).all():
+    values = getattr(identity, "tokens", getattr(identity, "vector", None))
+    shape = (-1, CLIP_WIDTH) if isinstance(identity, FaceTokens) else (-1,)
+    if not isinstance(values, torch.Tensor) or values.ndim != len(shape) or shape[-1] not in (-1, values.shape[-1]):
+        raise FantasyTalkingError(f"identity is {short(identity)}, expected the output of Encode Face: wire it.")
+    if not torch.isfinite(values).all():
         raise FantasyTalkingError(
-            "The face holds NaN or infinite numbers: the picture, or the model that encodes it, is broken."
+            "The face holds NaN or infinite numbers: the picture, or the model that encodes it, is broken. Load them again."
         )
     if isinstance(identity, FaceTokens):
         return
@@ -130,4 +144,9 @@ def check_identity(identity: Identity, adapter: Adapter) -> None:
         raise FantasyTalkingError(
             f"The face embedding has width {width}, the adapter's identity weights expect {expected}: load the face "
             "encoder that the adapter was trained with."
+        )
+    if identity.encoder and adapter.face_encoder and identity.encoder != adapter.face_encoder:
+        raise FantasyTalkingError(
+            f"The face was encoded with {short(identity.encoder)}, the adapter's identity weights were trained with "
+            f"{short(adapter.face_encoder)}: load that file in the Face Encoder Loader."
         )

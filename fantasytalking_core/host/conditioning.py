@@ -38,9 +38,14 @@ class WindowMap(comfy.conds.CONDRegular):
         return super().can_concat(other) and torch.equal(self.cond, other.cond)
 
 
+def conds_of(options: dict[str, Any]) -> dict[str, Any]:
+    """What an item's options hand to the model by name."""
+    return options.get("model_conds") or {}
+
+
 def with_entries(conditioning: Conditioning, entries: dict[str, Any]) -> Conditioning:
     """A copy whose items carry `entries` in their `model_conds`."""
-    return [[text, {**options, "model_conds": {**options.get("model_conds", {}), **entries}}] for text, options in conditioning]
+    return [[text, {**options, "model_conds": {**conds_of(options), **entries}}] for text, options in conditioning]
 
 
 def entries_of(speech: Speech, clip_level: bool = False) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def entries_of_motion(motion: Motion) -> dict[str, Any]:
 
 def without_speech(conditioning: Conditioning) -> Conditioning:
     """A copy that carries no speech."""
-    return [[text, {**options, "model_conds": silent(options.get("model_conds", {}))}] for text, options in conditioning]
+    return [[text, {**options, "model_conds": silent(conds_of(options))}] for text, options in conditioning]
 
 
 def silent(model_conds: dict[str, Any]) -> dict[str, Any]:
@@ -80,18 +85,18 @@ def faceless(model_conds: dict[str, Any]) -> dict[str, Any]:
 
 def speech_of(options: dict[str, Any]) -> dict[str, Any]:
     """The speech entries of one item, or nothing."""
-    return {key: value for key, value in options.get("model_conds", {}).items() if key in (SPEECH, WINDOWS)}
+    return {key: value for key, value in conds_of(options).items() if key in (SPEECH, WINDOWS)}
 
 
 def carries(conditioning: Conditioning, entry: str) -> bool:
     """Whether any item has this entry (`SPEECH`, `IDENTITY`, `MOTION`)."""
-    return any(entry in options.get("model_conds", {}) for _, options in conditioning)
+    return any(entry in conds_of(options) for _, options in conditioning)
 
 
 def hearing_as(negative: Conditioning, positive: Conditioning) -> Conditioning:
     """The negative with the positive's speech; of several speeches, each where and when the positive hears it."""
-    speakers = [options for _, options in positive if SPEECH in options.get("model_conds", {})]
-    if len({id(options["model_conds"][SPEECH].cond) for options in speakers}) < 2:
+    speakers = [options for _, options in positive if SPEECH in conds_of(options)]
+    if len({id(conds_of(options)[SPEECH].cond) for options in speakers}) < 2:
         return with_entries(negative, speech_of(speakers[0]) if speakers else {})
     return [
         [text, {**options, **{key: speaker[key] for key in PLACES if key in speaker}}]

@@ -5,13 +5,12 @@ Their files are found by the names that the host's loaders show, or by a path.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import comfy.clip_vision
 import comfy.latent_formats
 import comfy.sd
 import comfy.utils
-import numpy as np
 import torch
 from comfy.ldm.wan.vae import WanVAE
 
@@ -19,18 +18,16 @@ from ..adapter.identity import CLIP_WIDTH
 from ..errors import FantasyTalkingError, first_line
 from ..face import alignment as face_alignment
 from ..face.encoder import read_face_encoder
+from ..files import described
 from ..speech.wav2vec import is_wav2vec2_folder
 from ..training.data.encoders import SIDE_FILE, Encoders
 from . import folders
 from .face_embedding import embed_faces
+from .face_landmarker import landmark_detector
 from .folders import model_path, path_or_name
 from .loading import load_wav2vec
 
 LATENT_CHANNELS = 16
-DETECTION_BATCH = 16
-"""Frames that are looked at together, as by the host's node."""
-DETECTION_SCORE = 0.5
-"""From which on a face is one, as by default in the host's node; `prepare` asks for more of the whole clip."""
 
 T = TypeVar("T")
 
@@ -73,12 +70,6 @@ def load_encoders(
 
 def _if_named(path: Path | None, load: Callable[[Path], T]) -> T | None:
     return None if path is None else load(path)
-
-
-def described(path: Path) -> str:
-    """A model by name and size, by which another one is told from it."""
-    size = sum(file.stat().st_size for file in path.iterdir() if file.is_file()) if path.is_dir() else path.stat().st_size
-    return f"{path.name} ({size} bytes)"
 
 
 def _unfit(path: Path, expected: str, error: Exception | None = None) -> FantasyTalkingError:
@@ -149,43 +140,6 @@ def image_encoder(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
         return model.encode_image(picture[None], crop=False)["penultimate_hidden_states"][0].float().cpu()
 
     return encode
-
-
-def landmark_detector(path: Path) -> Callable[[torch.Tensor], dict[str, Any]]:
-    """Frames `[F, H, W, 3]` to the host's FACE_LANDMARKS of one face per frame.
-
-    The host's detector for near faces looks first, the one for far ones where it found none.
-    """
-    try:
-        from comfy_extras.nodes_mediapipe import FaceLandmarkerModel
-    except ImportError as error:
-        raise FantasyTalkingError(
-            "This ComfyUI has no face landmarker: update it, or write landmarks or lips into the side files."
-        ) from error
-    try:
-        model = FaceLandmarkerModel(comfy.utils.load_torch_file(str(path), safe_load=True))
-    except Exception as error:
-        raise _unfit(path, "the face landmarker that the host's Load Face Detection Model reads", error) from error
-
-    @torch.inference_mode()
-    def detect(frames: torch.Tensor) -> dict[str, Any]:
-        pictures = list((frames * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
-        found = _detect(model, pictures, "short")
-        missed = [index for index, faces in enumerate(found) if not faces]
-        from_afar = _detect(model, [pictures[index] for index in missed], "full")
-        for index, faces in zip(missed, from_afar, strict=True):
-            found[index] = faces
-        return {"frames": found, "image_size": tuple(frames.shape[1:3]), "connection_sets": model.connection_sets}
-
-    return detect
-
-
-def _detect(model: Any, pictures: list[np.ndarray], variant: str) -> list[list[dict[str, Any]]]:
-    found: list[list[dict[str, Any]]] = []
-    for start in range(0, len(pictures), DETECTION_BATCH):
-        batch = pictures[start : start + DETECTION_BATCH]
-        found += model.detect_batch(batch, num_faces=1, score_thresh=DETECTION_SCORE, variant=variant)
-    return found
 
 
 def face_encoder_of(path: Path) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

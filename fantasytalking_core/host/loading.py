@@ -13,7 +13,9 @@ from comfy.model_patcher import ModelPatcher
 
 from ..adapter.adapter import Adapter
 from ..adapter.file import read_adapter
+from ..errors import FantasyTalkingError, first_line, short
 from ..speech import wav2vec
+from .checks import IMAGE_TO_VIDEO
 
 if TYPE_CHECKING:
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
@@ -34,7 +36,15 @@ def load_adapter(path: str | Path, disable_dynamic: bool = False) -> ModelPatche
     """
     file = read_adapter(path)
     device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    module = Adapter(file.audio, file.identity, file.motion, file.ranges, operations=comfy.ops.manual_cast, device="meta")
+    module = Adapter(
+        file.audio,
+        file.identity,
+        file.motion,
+        file.ranges,
+        file.face_encoder,
+        operations=comfy.ops.manual_cast,
+        device="meta",
+    )
     kind = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = kind(module, load_device=device, offload_device=offload)
     count = sum(weight.numel() for weight in file.weights.values())
@@ -57,6 +67,26 @@ def _stored(key: str, dtype: torch.dtype, count: int, device: torch.device) -> t
     types = [torch.bfloat16, torch.float16, torch.float32]
     picked = comfy.model_management.unet_dtype(device, count, types)
     return picked if picked in types else torch.bfloat16  # the host's flags for 8-bit DiTs are not for this
+
+
+def load_dit(name: str, weight_dtype: str) -> ModelPatcher:
+    """A diffusion model as the host's own loader gives it.
+
+    Raises:
+        FantasyTalkingError: the host can't load it: a file of another kind, a broken one, none of that name.
+    """
+    import nodes  # the host's
+
+    through = (comfy.model_management.InterruptProcessingException, torch.cuda.OutOfMemoryError, MemoryError)
+    try:
+        return nodes.UNETLoader().load_unet(name, weight_dtype)[0]
+    except through:
+        raise
+    except Exception as error:  # it raises another type for each kind of file
+        raise FantasyTalkingError(
+            f"'{short(name)}' can't be loaded as a diffusion model ({short(first_line(error))}): expected {IMAGE_TO_VIDEO} in "
+            "ComfyUI/models/diffusion_models, choose that file, or download it again."
+        ) from error
 
 
 @dataclass(frozen=True)

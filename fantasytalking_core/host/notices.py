@@ -5,8 +5,11 @@ import math
 import torch
 from comfy.model_patcher import ModelPatcher
 
+from ..adapter.motion import NEUTRAL
+from ..motion.notices import untrained
 from ..speech.waveform import TRAINED_FRAMES
-from .conditioning import SPEECH, Conditioning
+from .conditioning import MOTION, SPEECH, Conditioning, conds_of
+from .patch import adapter_of
 
 PIXELS_PER_TOKEN = 2
 """Latent pixels of a video token, on each side."""
@@ -15,6 +18,7 @@ PIXELS_PER_TOKEN = 2
 def notices(model: ModelPatcher, positive: Conditioning) -> list[str]:
     """One line for each thing that a result may suffer from."""
     lines = missing_clip_vision(all(options.get("clip_vision_output") for _, options in positive))
+    lines += untrained_motion(model, positive)
     frames = max((_frames(options) for _, options in positive), default=0)
     if frames > TRAINED_FRAMES and "context_handler" not in model.model_options:
         image = positive[0][1]["concat_latent_image"]
@@ -32,8 +36,17 @@ def missing_clip_vision(output: object) -> list[str]:
     return ["No clip_vision_output: the person may look different. Wire CLIP Vision Encode with the portrait."]
 
 
+def untrained_motion(model: ModelPatcher, positive: Conditioning) -> list[str]:
+    """What is said where a motion is wired that the adapter holds at neutral."""
+    adapter = adapter_of(model)
+    rows = [options["model_conds"][MOTION].cond for _, options in positive if MOTION in conds_of(options)]
+    if adapter is None or adapter.motion is None or not rows:
+        return []
+    return untrained(adapter.motion.ranges, (torch.cat(rows) != NEUTRAL).any(0).tolist())
+
+
 def _frames(options: dict) -> int:
-    speech = options.get("model_conds", {}).get(SPEECH)
+    speech = conds_of(options).get(SPEECH)
     return 0 if speech is None else speech.cond.frames
 
 

@@ -21,11 +21,11 @@ from ..adapter.attention import window_mask
 from ..adapter.audio import AudioWidths
 from ..adapter.identity import STRENGTH
 from ..adapter.keys_values import CallKeysValues
-from ..errors import FantasyTalkingError
+from ..errors import FantasyTalkingError, first_line, short
 from ..training.data.sample import Sample
 from ..training.run.dataset import Batch
 from ..training.run.step import Added
-from .checks import check_model, uncompiled
+from .checks import IMAGE_TO_VIDEO, check_model, uncompiled
 from .cross_attention import joined
 from .folders import model_path
 from .model_call import Call
@@ -39,15 +39,23 @@ def load_dit(name: str, dtype: torch.dtype) -> ModelPatcher:
     """A DiT by the host's loader, with weights that stay where they are put.
 
     Raises:
-        FantasyTalkingError: no such file, or no Wan I2V DiT.
+        FantasyTalkingError: no such file, no Wan I2V DiT, or a device that does not compute in this type.
     """
     path = model_path("diffusion_models", name, "diffusion model")
     try:
         patcher = comfy.sd.load_diffusion_model(str(path), model_options={"dtype": dtype}, disable_dynamic=True)
-    except RuntimeError as error:
-        raise FantasyTalkingError(f"'{path}' can't be loaded as a diffusion model: {error}") from error
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the host's loaders raise for a broken file
+        raise FantasyTalkingError(
+            f"'{path}' can't be loaded as a diffusion model ({short(first_line(error))}): set model to {IMAGE_TO_VIDEO}."
+        ) from error
     dit = uncompiled(patcher.get_model_object("diffusion_model"))
     check_model(patcher, AudioWidths(0, 0, getattr(dit, "dim", 0), len(getattr(dit, "blocks", ()))))
+    if patcher.model.get_dtype_inference() == torch.float16:  # by the host's choice, where the device lacks the run's type
+        raise FantasyTalkingError(
+            f"{patcher.load_device} does not compute in {dtype}, and fp16 has no room for small gradients: set dtype to fp32."
+        )
     return patcher
 
 

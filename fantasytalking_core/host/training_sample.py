@@ -10,6 +10,7 @@ import comfy.samplers
 import comfy.sd
 import comfy.utils
 import torch
+from comfy.ldm.wan.vae import WanVAE
 from comfy_api.latest import InputImpl, Types
 from comfy_extras import nodes_custom_sampler
 from safetensors.torch import save_file
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from ..adapter.file import save_adapter
 from ..adapter.identity import FaceEmbedding
 from ..adapter.motion import Motion
-from ..errors import FantasyTalkingError, logger
+from ..errors import FantasyTalkingError, first_line, short
 from ..sampling.guidance import Guidance
 from ..sampling.schedule import sigmas
 from ..speech.speech import Speech
@@ -27,18 +28,21 @@ from ..training.run.dataset import Dataset, padded
 from .conditioning import Conditioning, entries_of, entries_of_face, entries_of_motion, with_entries
 from .folders import model_path
 from .guider import FantasyTalkingGuider
+from .load_encoders import LATENT_CHANNELS
 from .loading import load_adapter
 from .patch import apply_adapter
 from .training_dit import TrainingDit, in_training
 
 FOLDER = "samples"
+EXPECTED = "set vae to Wan2.1's (wan_2.1_vae.safetensors), or leave it out for latents"
 
 
 @dataclass(frozen=True)
 class HostSampler:
-    """Samples with the weights of a step: a silent video where the config names a VAE, else a latent for LoadLatent."""
+    """Samples with the weights of a step: a silent video where there is a VAE, else a latent for LoadLatent."""
 
     dit: TrainingDit
+    vae: comfy.sd.VAE | None = None
 
     def __call__(
         self, weights: dict[str, torch.Tensor], metadata: dict[str, str], dataset: Dataset, level: Level, step: int
@@ -54,15 +58,15 @@ class HostSampler:
         finally:
             file.unlink(missing_ok=True)
         path = folder / f"step_{step:08d}"
-        if config.vae is None:
+        if self.vae is None:
             return write_latent(path.with_suffix(".latent"), latent)
         with torch.no_grad():
-            return write_video(path.with_suffix(".mp4"), latent, config.vae, dataset.index.fps)
+            return write_video(path.with_suffix(".mp4"), latent, self.vae, dataset.index.fps)
 
 
 def sampled(dit: TrainingDit, adapter, dataset: Dataset, config: Config, level: Level) -> torch.Tensor:
     """A latent `[1, 16, T, h, w]` in the VAE's space."""
-    sample = dataset.sample(config.sample_index % len(dataset.index.samples))
+    sample = dataset.sample(config.sample_index)
     positive, negative = conditioning(dit, adapter.model, sample, dataset, level)
     model = apply_adapter(dit.patcher, adapter)
     return nodes_custom_sampler.SamplerCustomAdvanced.execute(
@@ -107,14 +111,26 @@ def write_latent(path: Path, latent: torch.Tensor) -> Path:
     return path
 
 
-def write_video(path: Path, latent: torch.Tensor, vae: str, fps: float) -> Path:
+def load_vae(name: str) -> comfy.sd.VAE:
+    """Wan2.1's VAE, on the device where the host keeps what is not at work.
+
+    Raises:
+        FantasyTalkingError: no such file, or another VAE.
+    """
+    path = model_path("vae", name, "VAE")
     try:
-        file = model_path("vae", vae, "VAE")
-    except FantasyTalkingError as error:
-        logger.warning("%s The latent is kept.", error)
-        return write_latent(path.with_suffix(".latent"), latent)
-    decoder = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(file)))
-    images = decoder.decode(latent)
+        weights, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
+        vae = comfy.sd.VAE(sd=weights, metadata=metadata)
+        vae.throw_exception_if_invalid()
+    except Exception as error:  # whatever the host's loaders raise for a broken file
+        raise FantasyTalkingError(f"'{path}' can't be loaded as a VAE ({short(first_line(error))}): {EXPECTED}.") from error
+    if not isinstance(vae.first_stage_model, WanVAE) or vae.latent_channels != LATENT_CHANNELS:
+        raise FantasyTalkingError(f"'{path}' is another VAE than this DiT's: {EXPECTED}.")
+    return vae
+
+
+def write_video(path: Path, latent: torch.Tensor, vae: comfy.sd.VAE, fps: float) -> Path:
+    images = vae.decode(latent)
     images = images.reshape(-1, *images.shape[-3:]).float().cpu()
     components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(fps).limit_denominator(1000))
     InputImpl.VideoFromComponents(components).save_to(str(path))

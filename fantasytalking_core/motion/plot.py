@@ -23,14 +23,16 @@ class Panel:
         unit: what its distances are measured in.
         measured: None where it was not.
         coefficient: what its variance maps to.
-        between: the variances that map to 0 and to 1.
+        between: the variances that map to 0 and to 1, None where an adapter was not trained on any.
+        neutral: why the coefficient is neutral where one of the two is None.
     """
 
     title: str
     unit: str
     measured: Measured | None
     coefficient: float
-    between: tuple[float, float]
+    between: tuple[float, float] | None
+    neutral: str = ""
 
 
 def plot(panels: list[Panel]) -> torch.Tensor:
@@ -45,8 +47,8 @@ def _panel(draw: ImageDraw.ImageDraw, panel: Panel, top: int, colour: str) -> No
     left, right, upper, lower = LEFT, WIDTH - RIGHT, top + TOP, top + HEIGHT - BOTTOM
     title, small = fonts()
     draw.text((left, top + 14), f"{panel.title}: {panel.coefficient:.2f}", colour, title)
-    if panel.measured is None:
-        draw.text((left, upper), "not measured (no pose_keypoints wired): neutral", INK, small)
+    if panel.measured is None or panel.between is None:
+        draw.text((left, upper), f"neutral: {panel.neutral}", INK, small)
         return
     low, high = panel.between
     caption = f"variance {panel.measured.variance:.3g} between {low:g} and {high:g}"

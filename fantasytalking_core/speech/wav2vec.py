@@ -6,7 +6,6 @@ the piece. This encoder attends over all that it is given, so the tokens of piec
 the whole: by how much is written in docs/performance.md.
 """
 
-import json
 import math
 import pickle
 from collections.abc import Callable, Iterator
@@ -17,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import FantasyTalkingError, first_line
+from ..errors import FantasyTalkingError, short
+from .wav2vec_folder import (
+    PUBLISHED,
+    check_files,
+    is_wav2vec2_folder,
+    read_config,
+    read_normalisation,
+    unreadable,
+)
 from .waveform import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -26,15 +33,6 @@ if TYPE_CHECKING:
 PIECE_SECONDS = 30.0
 MARGIN_SECONDS = 4.0
 """What is thrown away on each inner side of a piece."""
-PUBLISHED = "https://huggingface.co/facebook/wav2vec2-base-960h"
-
-
-def is_wav2vec2_folder(folder: Path) -> bool:
-    """Whether `folder` holds the configuration of a Wav2Vec2 model of `transformers`."""
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") == "wav2vec2"
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def load_wav2vec2(folder: Path) -> tuple["Wav2Vec2Model", "Wav2Vec2FeatureExtractor"]:
@@ -47,45 +45,36 @@ def load_wav2vec2(folder: Path) -> tuple["Wav2Vec2Model", "Wav2Vec2FeatureExtrac
     """
     if not is_wav2vec2_folder(folder):
         raise FantasyTalkingError(
-            f"'{folder.name}' holds no Wav2Vec2 model (a config.json with model_type wav2vec2): expected all files of "
+            f"'{short(folder.name)}' holds no Wav2Vec2 model (a config.json with model_type wav2vec2): expected all files of "
             f"{PUBLISHED} in it."
         )
-    if not (folder / "preprocessor_config.json").is_file():
-        raise FantasyTalkingError(
-            f"'{folder.name}' has no preprocessor_config.json, without which quiet speech is encoded wrongly: "
-            f"add it from {PUBLISHED}."
-        )
+    described = read_config(folder)
+    normalised = read_normalisation(folder)
+    check_files(folder, described)
 
     import transformers  # seconds, and only now needed
-    from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
     dtype = "dtype" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56) else "torch_dtype"
     options: dict[str, Any] = {dtype: torch.float32, "output_loading_info": True}
     try:
-        loaded: Any = Wav2Vec2Model.from_pretrained(folder, local_files_only=True, **options)
+        config = Wav2Vec2Config(**described)
+        loaded: Any = Wav2Vec2Model.from_pretrained(folder, config=config, local_files_only=True, **options)
         model, report = loaded  # two with output_loading_info, of which the library's types know nothing
-        extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises a different type for each way a file can be broken
         if any(isinstance(cause, pickle.UnpicklingError) for cause in causes(error)):
             raise FantasyTalkingError(
-                f"The Wav2Vec2 folder '{folder.name}' was refused: its pytorch_model.bin holds more than weights and "
+                f"The Wav2Vec2 folder '{short(folder.name)}' was refused: its pytorch_model.bin holds more than weights and "
                 f"may run code when it is opened. Download model.safetensors from {PUBLISHED} instead."
             ) from error
-        raise FantasyTalkingError(
-            f"The Wav2Vec2 folder '{folder.name}' can't be read ({first_line(error)}): download its files again from "
-            f"{PUBLISHED}."
-        ) from error
+        raise unreadable(folder, error) from error
     missing = sorted(key for key in report["missing_keys"] if key != "masked_spec_embed")  # used in training only
     if missing:
         raise FantasyTalkingError(
-            f"The Wav2Vec2 folder '{folder.name}' lacks weights ({len(missing)}, {missing[0]} first): download its "
+            f"The Wav2Vec2 folder '{short(folder.name)}' lacks weights ({len(missing)}, {missing[0]} first): download its "
             f"files again from {PUBLISHED}."
         )
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise FantasyTalkingError(
-            f"'{folder.name}' hears {extractor.sampling_rate} Hz, expected {SAMPLE_RATE} Hz: use wav2vec2-base-960h."
-        )
-    return model.eval(), extractor
+    return model.eval(), Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE, do_normalize=normalised)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -7,14 +7,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ..adapter.file import read_adapter, save_adapter
+from ..adapter.file import save_adapter
 from ..errors import FantasyTalkingError
 from .run import checkpoints
+from .run.state import STATE, State, told_stages
 
 
 def checkpoint_of(path: Path) -> Path:
     """The checkpoint's folder, or the latest one of a run's output folder."""
-    if (path / checkpoints.STATE).is_file():
+    if (path / STATE).is_file():
         return path
     if found := checkpoints.all_of(path):
         return found[-1]
@@ -42,6 +43,8 @@ def export(source: Path, target: Path, public: Path | None = None, dtype: torch.
     Raises:
         FantasyTalkingError: no checkpoint, a file that is there already or can't be written.
     """
+    if public == target:
+        raise FantasyTalkingError(f"Both files are '{target}': give the public one another name.")
     for path in filter(None, (target, public)):
         if path.suffix != ".safetensors":
             raise FantasyTalkingError(f"The target is '{path}', expected a name that ends in .safetensors.")
@@ -50,7 +53,7 @@ def export(source: Path, target: Path, public: Path | None = None, dtype: torch.
         if not path.parent.is_dir():
             raise FantasyTalkingError(f"There is no folder '{path.parent}': make it first.")
     folder = checkpoint_of(source)
-    state, adapter = checkpoints.State.read(folder), read_adapter(folder / checkpoints.ADAPTER)
+    state, adapter = State.read(folder), checkpoints.load_adapter(folder)
     weights = {key: value if dtype is None else value.to(dtype) for key, value in adapter.weights.items()}
     save_adapter(target, weights, adapter.metadata)
     if public is not None:
@@ -59,7 +62,5 @@ def export(source: Path, target: Path, public: Path | None = None, dtype: torch.
         except (OSError, SafetensorError) as error:
             public.unlink(missing_ok=True)
             raise FantasyTalkingError(f"'{public}' can't be written: {error}.") from error
-    stages = ", ".join(
-        f"{stage['steps']} steps at {stage['name']} level" for stage in checkpoints.done_stages(state.config, state.step)
-    )
+    stages = told_stages(state.config, state.step)
     return f"{target}: {', '.join(adapter.parts)}; {stages}"

@@ -60,7 +60,7 @@ def test_a_fresh_network_gives_zero():
 def test_widths_and_ranges_are_read_from_the_file(file):
     found = read_adapter(file)
     assert found.motion == WIDTHS and found.parts == ("audio", "motion")
-    assert found.ranges == MotionRanges(expression=(0.001, 0.003), body=(0.01, 0.05))
+    assert found.ranges == MotionRanges(expression=(0.001, 0.003), body=(0.01, 0.05), map="linear")
 
 
 def test_a_saved_adapter_comes_back(tmp_path):
@@ -96,33 +96,95 @@ def test_a_damaged_file_is_refused_in_words(file, tmp_path):
 
 @pytest.mark.parametrize(
     "ranges",
-    ["", "[]", "7", "{}", '{"expression": [0, 1]}', '{"expression": [1, 0], "body": [0, 1]}', '{"expression": [0], "body": [0, 1]}',
-     '{"expression": [0, NaN], "body": [0, 1]}', '{"expression": [-1, 1], "body": [0, 1]}', '{"expression": ["a", 1], "body": [0, 1]}'],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "7",
+        "{}",
+        '{"expression": [0, 1]}',
+        '{"expression": [1, 0], "body": [0, 1]}',
+        '{"expression": [0], "body": [0, 1]}',
+        '{"expression": [0, NaN], "body": [0, 1]}',
+        '{"expression": [-1, 1], "body": [0, 1]}',
+        '{"expression": ["a", 1], "body": [0, 1]}',
+        '{"expression": [0, 1], "body": [1, 2], "map": "log"}',
+        '{"expression": [1, 2], "body": [1, 2], "map": "sideways"}',
+    ],
+)
 def test_ranges_that_are_none_are_refused(file, tmp_path, ranges):
     save_file(load_file(file), tmp_path / "damaged.safetensors", {"motion_ranges": ranges})
     with pytest.raises(FantasyTalkingError, match="expected two ranges"):
         read_adapter(tmp_path / "damaged.safetensors")
 
 
+def test_a_coefficient_without_a_range_comes_back_as_one(tmp_path):
+    adapter = Adapter(AUDIO, motion=WIDTHS, ranges=MotionRanges(body=None))
+    save_adapter(tmp_path / "adapter.safetensors", adapter.state_dict(), adapter.metadata())
+    assert read_adapter(tmp_path / "adapter.safetensors").ranges.trained == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("encoders", "known"),
+    [
+        ({"face": "w600k_r50.onnx (174383860 bytes)"}, "w600k_r50.onnx (174383860 bytes)"),
+        ({"face": "side file"}, ""),
+        ({}, ""),
+        ({"face": 7}, ""),
+        ("none", ""),
+    ],
+)
+def test_the_face_encoder_of_the_training_is_known_by_the_files_of_its_cache(file, tmp_path, encoders, known):
+    about = {"data": json.dumps({"encoders": encoders})}
+    save_adapter(tmp_path / "with_data.safetensors", load_file(file), about)
+    assert read_adapter(tmp_path / "with_data.safetensors").face_encoder == known
+    assert read_adapter(file).face_encoder == ""
+
+
 # ---------------------------------------------------------------------------------------------------- the coefficients
 
 
-def test_variances_map_linearly_between_the_ranges_and_stay_within_0_and_1():
-    ranges = MotionRanges(expression=(0.001, 0.003), body=(0.01, 0.05))
+def test_variances_map_over_the_logarithm_and_stay_within_0_and_1():
+    """From 0.001 to 0.1 is a hundredfold: ten times the lower end is the middle."""
+    ranges = MotionRanges(expression=(0.001, 0.1), body=(0.01, 0.16))
+    between = ranges.motion(0.01, 0.02)
+    assert (between.expression, between.body) == (pytest.approx(0.5), pytest.approx(0.25))
+    assert ranges.motion(0.0, 7.0) == Motion(0.0, 1.0) and ranges.motion(0.001, 0.16) == Motion(0.0, 1.0)
+
+
+def test_the_median_real_person_comes_out_near_the_middle():
+    """Median 0.00087 (expression) and 0.0006 (body), measured; ln 8.7 / ln 40 and ln 3 / ln 15."""
+    motion = MotionRanges().motion(0.00087, 0.0006)
+    assert (motion.expression, motion.body) == (pytest.approx(0.586, abs=1e-3), pytest.approx(0.406, abs=1e-3))
+
+
+def test_files_that_do_not_say_it_map_linearly_and_measure_as_they_did():
+    ranges = MotionRanges.from_json('{"expression": [0.001, 0.003], "body": [0.01, 0.05]}')
     between = ranges.motion(0.002, 0.02)
     assert (between.expression, between.body) == (pytest.approx(0.5), pytest.approx(0.25))
-    assert ranges.motion(0.0, 7.0) == Motion(0.0, 1.0)
+    assert ranges.with_outline and not MotionRanges().with_outline
+    assert MotionRanges.from_json(ranges.to_json()) == ranges
 
 
-def test_a_body_that_was_not_measured_is_neutral():
+def test_what_was_not_measured_is_neutral():
     assert MotionRanges().motion(0.0, None) == Motion(0.0, 0.5)
+    assert MotionRanges(body=None).motion(7.0, 7.0) == Motion(1.0, 0.5)
+
+
+def test_what_was_not_trained_is_held_at_neutral():
+    network = MotionNetwork(WIDTHS, MotionRanges(body=None))
+    network.load_state_dict({key.removeprefix("motion."): value for key, value in motion.weights().items()})
+    with torch.no_grad():
+        still, neutral, lively = network(torch.tensor([[0.3, 0.0], [0.3, 0.5], [0.3, 1.0]]))
+    expected = motion.network(motion.weights(), 0.3, 0.5)
+    for held in (still, neutral, lively):
+        torch.testing.assert_close(held.double(), expected, atol=1e-5, rtol=0)
+    assert (expected - motion.network(motion.weights(), 0.3, 1.0)).abs().max() > 0.1  # else it could not differ
 
 
 def test_ranges_survive_their_text():
-    ranges = MotionRanges((0.1, 1 / 3), (0.0, 2.5))
-    assert MotionRanges.from_json(ranges.to_json()) == ranges
-    assert json.loads(ranges.to_json())["body"] == [0.0, 2.5]
+    for ranges in (MotionRanges((0.1, 1 / 3), (0.25, 2.5)), MotionRanges(None, (0.25, 2.5)), MotionRanges(None, None)):
+        assert MotionRanges.from_json(ranges.to_json()) == ranges
+    assert json.loads(MotionRanges((0.1, 0.2), None).to_json()) == {"expression": [0.1, 0.2], "body": None, "map": "log"}
 
 
 @pytest.mark.parametrize(("name", "value"), [("expression", -0.01), ("expression", 1.5), ("body", 2.0), ("body", float("nan"))])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.face.alignment import TEMPLATE, aligned, centred, faces, similarity
+from fantasytalking_core.face.alignment import TEMPLATE, aligned, centred, faces, outside, points_in, similarity
+from fantasytalking_core.face.detector import Box
 
 COLOURS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 0.0), (0.0, 1.0, 1.0))
 
@@ -48,8 +49,8 @@ def gradient(height: int, width: int) -> torch.Tensor:
 def test_a_turned_face_is_put_upright_onto_the_template(scale, degrees):
     """Also one that is first shrunk."""
     points = placed(scale, degrees, 0)
-    points += 20 - points.amin(0)  # inside of the picture
-    width, height = (points.amax(0) + 20).ceil().int().tolist()
+    points += 35 - points.amin(0)  # inside of the picture, with the whole marks
+    width, height = (points.amax(0) + 35).ceil().int().tolist()
     face = aligned(marked(points, 5 * scale, height, width), points)
     for colour, (x, y) in zip(COLOURS, TEMPLATE):
         assert centre_of(face, colour) == pytest.approx((x, y), abs=0.1)
@@ -73,12 +74,35 @@ def test_the_transform_is_the_one_with_the_smallest_squares():
         assert squares(a, b) < squares(a + small, b) and squares(a, b) < squares(a, b + small)
 
 
-def test_a_mirrored_face_is_not_mirrored_back():
-    """The eyes that were exchanged stay so: the model has never seen mirrored faces as the same."""
-    points = placed(1, 0, 0) * torch.tensor([-1.0, 1.0]) + torch.tensor([112.0, 0])
-    a, b = similarity(points)
-    left, right = (a * complex(*points[index].tolist()) + b for index in (0, 1))
-    assert (right - left).real < 0
+NO_FACE = {
+    "mirrored": placed(2, 0, 0) * torch.tensor([-1.0, 1.0]),
+    "on_a_line": placed(2, 0, 0) * torch.tensor([1.0, 0.0]),
+    "eyes_for_mouth": placed(2, 0, 0)[[3, 4, 2, 1, 0]],
+}
+
+
+@pytest.mark.parametrize("points", NO_FACE.values(), ids=NO_FACE)
+def test_points_that_lie_as_in_no_face_are_refused(points):
+    with pytest.raises(
+        FantasyTalkingError, match="The landmarks are of no face: to .* expected 50% or more. Wire the landmarks"
+    ):
+        similarity(points)
+
+
+def test_how_much_the_points_lie_as_in_a_face_is_told():
+    """The template without its height: x explains Σ x² of Σ x² + y², of which there are Σ x² in the points: the square of the
+    cosine is Σ x² / (Σ x² + Σ y²)."""
+    x, y = ((torch.tensor(TEMPLATE) - torch.tensor(TEMPLATE).mean(0)) ** 2).sum(0).tolist()
+    with pytest.raises(FantasyTalkingError, match=f"to {x / (x + y):.0%} eyes"):
+        similarity(NO_FACE["on_a_line"])
+
+
+def test_a_face_from_the_side_is_taken():
+    """Turned by 75 degrees, a nose of a quarter of the face's width: x shrinks to a quarter, the nose goes out."""
+    points = (placed(2, 0, 0) - 112) * torch.tensor([0.26, 1.0])
+    points[2, 0] += 0.97 * 0.25 * 200
+    a, _ = similarity(points)
+    assert abs(cmath.phase(a)) < math.radians(30)
 
 
 def test_a_face_that_lies_on_the_template_is_cut_out_as_it_is():
@@ -107,10 +131,26 @@ def test_fine_texture_of_a_large_face_turns_grey_and_not_into_stripes():
     assert (face - 0.5).abs().max() < 0.05
 
 
-def test_what_lies_outside_of_the_picture_is_black():
-    face = aligned(torch.ones(60, 60, 3), placed(1, 0, 0))
-    assert torch.allclose(face[:60, :60], torch.ones(()), atol=1e-3)
-    assert face[61:].abs().max() == 0 and face[:, 61:].abs().max() == 0
+def test_outside_of_the_picture_its_edge_goes_on():
+    """As in the square that Crop Face cuts out, so that both are the same face."""
+    picture = gradient(60, 60)
+    face = aligned(picture, placed(1, 0, 0))
+    assert torch.allclose(face[:60, :60], picture, atol=1e-3)
+    assert torch.allclose(face[60:, :60], picture[59:], atol=1e-3)
+    assert torch.allclose(face[:, 60:], face[:, 59:60], atol=1e-3)
+
+
+def test_how_much_lies_outside_is_told():
+    """Of 112 columns 28 and of 112 rows none lie outside: a quarter."""
+    assert outside(torch.zeros(112, 84, 3), placed(1, 0, 0)) == pytest.approx(0.25, abs=1e-3)
+    assert outside(torch.zeros(200, 200, 3), placed(1, 0, 20 + 20j)) == 0
+
+
+def test_by_the_box_of_the_cascade_the_template_covers_a_square_a_tenth_larger_and_a_little_higher():
+    """A box of 100 pixels around (150, 100): the square has 110 around (150, 93), so from (95, 38). The middle of the template's
+    pixel x is at (x + 0.5)/112 of it, and a picture's coordinates are those of its pixels' middles."""
+    expected = [(95 + (x + 0.5) / 112 * 110 - 0.5, 38 + (y + 0.5) / 112 * 110 - 0.5) for x, y in TEMPLATE]
+    torch.testing.assert_close(points_in(Box(100, 60, 200, 140)), torch.tensor(expected), atol=1e-3, rtol=0)
 
 
 def test_points_on_one_spot_are_refused():

@@ -1,5 +1,7 @@
 """The face of a portrait, by landmarks or a mask: chosen, and cut out as a square that is never stretched."""
 
+import math
+
 import pytest
 import torch
 
@@ -104,6 +106,45 @@ def test_landmarks_of_another_picture_are_refused():
     )
 
 
+@pytest.mark.parametrize("face_index", [-1, 1, 2**63, 0.5, math.nan, None, "0"])
+def test_an_index_that_is_none_is_refused(face_index):
+    found = landmarks([points(0, 0, 50, 50)], size=(128, 128))
+    message = refusal_of_crop(noise(1, 128, 128), face_index=face_index, face_landmarks=found)
+    assert f"face_index is {face_index}, but 1 face was found in the picture: expected 0, counted" in message
+
+
+@pytest.mark.parametrize("padding", [-0.1, 2.1, math.nan, math.inf, 1e30, None, "0.3"])
+def test_a_padding_that_is_none_is_refused(padding):
+    """The host's own limits let nan pass."""
+    found = landmarks([points(0, 0, 50, 50)], size=(128, 128))
+    message = refusal_of_crop(noise(1, 128, 128), padding=padding, face_landmarks=found)
+    assert message == f"padding is {padding if padding != 1e30 else '1e+30'}, expected 0 to 2."
+
+
+def test_landmarks_that_are_not_in_pixels_are_refused():
+    """In parts of the picture the whole face is a pixel."""
+    found = landmarks([points(0, 0, 50, 50) / 128], size=(128, 128))
+    assert refusal_of_crop(noise(1, 128, 128), face_landmarks=found) == (
+        "The face in the picture is 0.4 pixels large, expected 8 or more: give landmarks in pixels, paint over the whole face, or "
+        "use a larger picture."
+    )
+
+
+def test_crops_that_would_fill_the_memory_are_refused_before_they_are_made():
+    """A face as large as its picture of 4096×4096, five times as large with the padding: 420 million pixels."""
+    picture = torch.zeros(()).expand(1, 4096, 4096, 3)
+    found = landmarks([points(0, 0, 4096, 4096)], size=(4096, 4096))
+    assert refusal_of_crop(picture, padding=2.0, face_landmarks=found) == (
+        "The crops would be 1 of 20480×20480 pixels, of pictures of 4096×4096: lower padding, or give fewer pictures at once."
+    )
+
+
+def test_one_large_crop_makes_no_batch_too_large_that_is_not():
+    """A hundred pictures, and the largest face takes a quarter of one: as many pixels as a quarter of the pictures have."""
+    found = landmarks(*[[points(0, 0, 32, 32)]] * 99, [points(0, 0, 64, 64)], size=(128, 128))
+    assert crop(noise(100, 128, 128), padding=0.0, face_landmarks=found)[0].shape == (100, 64, 64, 3)
+
+
 # ------------------------------------------------------------------------------------------------------ by a mask
 
 
@@ -144,6 +185,13 @@ BAD_MASKS = {
     "an_image": (torch.ones(1, 128, 192, 3), r"mask is \[1, 128, 192, 3\], expected a MASK"),
     "no_mask_in_the_batch": (FULL[:0], r"mask is \[0, 128, 192\], expected a MASK"),
     "no_tensor": ("mask.png", "mask is str, expected a MASK"),
+    "complex": (FULL.to(torch.complex64), r"mask is \[1, 128, 192\] of complex64, expected a MASK"),
+    "without_values": (torch.empty(1, 128, 192, device="meta"), "mask is a tensor of another layout, expected a MASK"),
+    "one_nan": (torch.where(torch.arange(192) == 5, math.nan, FULL), "mask has values that are not finite, expected 0 to 1"),
+    "a_dot": (
+        (torch.arange(128)[:, None] == 5) * (torch.arange(192) == 7),
+        "The face in the picture is 1.0 pixels large, expected 8 or more: .* paint over the whole face",
+    ),
 }
 
 

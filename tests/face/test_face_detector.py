@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from fantasytalking_core.face.alignment import points_in
+from fantasytalking_core.face.detector import FaceDetector
 from support.faces import crop, refusal_of_crop, square
 
 EYES_AND_MOUTH = ((204, 101), (246, 103), (224, 147))
@@ -80,6 +82,25 @@ def test_a_face_in_a_grey_picture_is_found():
     assert face.shape[-1] == preview.shape[-1] == 3
 
 
+@pytest.mark.parametrize("padding", [0.0, 0.6])
+def test_in_a_crop_the_face_is_found_again_and_its_eyes_are_about_where_they_are(padding):
+    """However much was left around it: their middle within a seventh of their distance, and that to a quarter."""
+    picture = image(astronaut())
+    face, mask, _ = crop(picture, padding=padding)
+    left, top, _, _ = square(mask[0])
+    eye, other_eye, *_ = points_in(FaceDetector().expected(face[0])) + torch.tensor([left, top])
+    (x, y), (other_x, other_y), _ = EYES_AND_MOUTH
+    distance = other_x - x
+    assert ((eye + other_eye) / 2).tolist() == pytest.approx([(x + other_x) / 2, (y + other_y) / 2], abs=distance / 7)
+    assert (other_eye - eye)[0].item() == pytest.approx(distance, rel=0.25)
+
+
+def test_where_none_is_expected_none_is_found():
+    from skimage import data
+
+    assert FaceDetector().expected(image(Image.fromarray(data.brick()).convert("RGB"))[0]) is None
+
+
 def test_without_a_face_the_error_says_what_to_wire():
     from skimage import data
 
@@ -96,7 +117,7 @@ def test_a_picture_of_one_colour_has_no_face():
 def test_without_scikit_image_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.feature", None)
     message = refusal_of_crop(image(astronaut()))
-    assert "install scikit-image into ComfyUI's Python, or wire face_landmarks or mask" in message
+    assert "install scikit-image into ComfyUI's Python, or wire face_landmarks" in message
     crop(image(astronaut()), mask=torch.ones(1, 512, 512))
 
 

@@ -40,6 +40,11 @@ def test_a_wan22_model_without_image_tokens(run, adapter):
     assert "does not read the portrait's image tokens" in message and "load Wan2.1 I2V 14B" in message
 
 
+def test_a_model_with_channels_for_a_control_video(run, adapter):
+    message = refused(run, wan(in_dim=48), adapter)
+    assert "takes 48 channels, as Fun-Control models do, expected 36 (noise, portrait and mask): load Wan2.1 I2V" in message
+
+
 @pytest.mark.parametrize("changes", [{"num_layers": 3}, {"dim": 128, "num_heads": 1}])
 def test_a_model_of_another_size(run, adapter, changes):
     message = refused(run, wan(**changes), adapter)

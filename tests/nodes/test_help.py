@@ -20,6 +20,7 @@ LOCALES = {"": "en", "zh": "zh"}
 GROUPS = ("required", "optional")
 """The host's inputs that a person sees."""
 HOSTS = {
+    "CLIP视觉编码",
     "WAN上下文窗口（手动）",
     "K采样器",
     "K采样器选择",
@@ -27,9 +28,11 @@ HOSTS = {
     "UNet加载器",
     "VAE解码",
     "保存图像",
+    "保存视频",
     "创建视频",
     "分离Sigma",
     "加载CLIP视觉",
+    "加载VAE",
     "加载图像",
     "加载视频",
     "加载音频",

@@ -102,12 +102,13 @@ def test_wav2vec2_folders_are_found_through_extra_model_paths(host, configured, 
         ("FantasyTalkingDiTLoader", {"dit_name": "reference_wan_i2v.safetensors", "weight_dtype": "default"}),
     ],
 )
-def test_a_missing_adapter_is_told_with_folder_and_source(host, run, node_id, others):
+def test_a_missing_adapter_is_not_in_the_list_and_one_that_vanished_is_told_with_folder_and_source(host, run, node_id, others):
     expected = (
         "There is no adapter file 'gone.safetensors': put it into ComfyUI/models/fantasytalking; it is published at "
         f"{PUBLISHED}."
     )
-    assert rejection(node_id, adapter_name="gone.safetensors", **others) == f"adapter_name - {expected}"
+    listed = choices(host, node_id, "adapter_name")
+    assert rejection(node_id, adapter_name="gone.safetensors", **others) == f"adapter_name: 'gone.safetensors' not in {listed}"
     with pytest.raises(host.core("errors").FantasyTalkingError) as error:
         run(node_id, adapter_name="gone.safetensors", **others)
     assert str(error.value) == expected
@@ -130,7 +131,7 @@ OUTSIDE = [
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_an_adapter_name_that_leads_out_of_the_folders_is_none(host, run, name):
     """Also where the host would find `reference.safetensors` by it."""
-    assert "There is no adapter file" in rejection(ADAPTER, adapter_name=name)
+    assert f"adapter_name: {name!r} not in " in rejection(ADAPTER, adapter_name=name)
     with pytest.raises(host.core("errors").FantasyTalkingError, match="There is no adapter file"):
         run(ADAPTER, adapter_name=name)
 
@@ -213,12 +214,12 @@ def test_only_wav2vec2_folders_are_offered(host, models):
     assert choices(host, WAV2VEC, "model_name") == ["reference"]
 
 
-def test_a_missing_wav2vec2_folder_is_told_with_folder_and_source(host, run):
+def test_a_missing_wav2vec2_folder_is_not_in_the_list_and_one_that_vanished_is_told_with_folder_and_source(host, run):
     expected = (
         "There is no Wav2Vec2 folder 'gone': put all files of https://huggingface.co/facebook/wav2vec2-base-960h into "
         "ComfyUI/models/wav2vec2/wav2vec2-base-960h."
     )
-    assert rejection(WAV2VEC, model_name="gone") == f"model_name - {expected}"
+    assert rejection(WAV2VEC, model_name="gone") == "model_name: 'gone' not in ['reference']"
     with pytest.raises(host.core("errors").FantasyTalkingError) as error:
         run(WAV2VEC, model_name="gone")
     assert str(error.value) == expected
@@ -226,7 +227,7 @@ def test_a_missing_wav2vec2_folder_is_told_with_folder_and_source(host, run):
 
 @pytest.mark.parametrize("name", ["../reference", "reference/../reference", "/reference", "..\\reference", "C:\\reference"])
 def test_a_wav2vec2_name_that_leads_out_of_the_folders_is_none(host, run, name):
-    assert "There is no Wav2Vec2 folder" in rejection(WAV2VEC, model_name=name)
+    assert rejection(WAV2VEC, model_name=name) == f"model_name: {name!r} not in ['reference']"
     with pytest.raises(host.core("errors").FantasyTalkingError, match="There is no Wav2Vec2 folder"):
         run(WAV2VEC, model_name=name)
 
@@ -240,3 +241,69 @@ def test_an_adapter_loads_where_the_host_makes_its_layers_lazily(run, monkeypatc
     stored = load_file(FOLDER / "fantasytalking" / "fantasytalking_tiny.safetensors")
     assert torch.equal(adapter.audio.blocks[1].v_proj.weight, stored["blocks.1.cross_attn.v_proj.weight"])
     assert torch.equal(adapter.audio.projector.proj.weight, stored["proj_model.proj.weight"].float())
+
+
+# ------------------------------------------------------------------------------------------------ diffusion models
+
+DIT = "FantasyTalkingDiTLoader"
+
+
+def t2v() -> dict[str, torch.Tensor]:
+    from comfy.ldm.wan.model import WanModel
+    from comfy.ops import disable_weight_init
+
+    sizes = {"in_dim": 16, "dim": 256, "ffn_dim": 64, "text_dim": 4096, "num_heads": 2, "num_layers": 2}
+    dit = WanModel("t2v", **sizes, device="cpu", dtype=torch.float32, operations=disable_weight_init)
+    return {key: torch.zeros_like(value) for key, value in dit.state_dict().items()}
+
+
+NO_DITS = {
+    "vae.safetensors": lambda: {"encoder.conv1.weight": torch.zeros(4, 3), "decoder.head.0.gamma": torch.zeros(4)},
+    "umt5.safetensors": lambda: {
+        "shared.weight": torch.zeros(4, 4),
+        "encoder.block.0.layer.0.layer_norm.weight": torch.zeros(4),
+    },
+    "empty.safetensors": dict,
+    "adapter.safetensors": weights_of,
+}
+
+
+@pytest.mark.parametrize("name", [*NO_DITS, "text.safetensors", "cut.safetensors", "text.ckpt", "gone.safetensors"])
+def test_a_file_that_is_no_diffusion_model_is_told_with_what_was_expected(host, run, models, name):
+    path = models / "diffusion_models" / name
+    if name in NO_DITS:
+        save_file(NO_DITS[name](), path)
+    elif name == "cut.safetensors":
+        path.write_bytes((models / "diffusion_models" / "reference_wan_i2v.safetensors").read_bytes()[:1000])
+    elif not name.startswith("gone"):
+        path.write_bytes(b"hello")
+    with pytest.raises(host.core("errors").FantasyTalkingError) as error:
+        run(DIT, dit_name=name, weight_dtype="default", adapter_name="reference.safetensors")
+    message = str(error.value)
+    assert message.startswith(f"'{name}' can't be loaded as a diffusion model (") and len(message) < 400
+    assert message.endswith(
+        "): expected Wan2.1 I2V 14B (480p or 720p) in ComfyUI/models/diffusion_models, choose that file, or download it again."
+    )
+
+
+def test_a_text_to_video_model_is_told(host, run, models):
+    save_file(t2v(), models / "diffusion_models" / "t2v.safetensors")
+    with pytest.raises(host.core("errors").FantasyTalkingError, match="The model is a Wan T2V or Wan2.2 one"):
+        run(DIT, dit_name="t2v.safetensors", weight_dtype="default", adapter_name="reference.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["InterruptProcessingException", "OutOfMemoryError"])
+def test_an_interruption_and_a_lack_of_memory_stay_the_hosts(host, run, monkeypatch, kind):
+    """It stops, or frees memory and says so."""
+    import comfy.model_management
+
+    import nodes
+
+    raised = getattr(comfy.model_management, kind, torch.cuda.OutOfMemoryError)
+
+    def load_unet(self, name, dtype):
+        raise raised("stop")
+
+    monkeypatch.setattr(nodes.UNETLoader, "load_unet", load_unet)
+    with pytest.raises(raised):
+        run(DIT, dit_name="reference_wan_i2v.safetensors", weight_dtype="default", adapter_name="reference.safetensors")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.face.crop import Crop, choose, cut_out, find_faces, preview
+from fantasytalking_core.face.crop import cut_out, preview, squares
+from fantasytalking_core.face.find import choose, find_faces
 from fantasytalking_core.pictures import pictures
 
 POINTS = 478
@@ -61,10 +62,10 @@ def square(mask: torch.Tensor) -> tuple[int, int, int, int]:
 def crop(image, padding=0.3, face_index=0, mask=None, face_landmarks=None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Faces, masks and previews of a host's IMAGE, as FantasyTalking Crop Face has them."""
     portraits = pictures(image)
-    found = find_faces(portraits, mask, face_landmarks)
-    crops = [Crop.around(face, padding) for face in choose(found, face_index)]
+    found, _ = find_faces(portraits, mask, face_landmarks)
+    crops = squares(portraits, choose(found, face_index), padding)
     masks = [crop.mask(portrait) for portrait, crop in zip(portraits, crops)]
-    previews = [preview(portrait, faces, face_index, crop) for portrait, faces, crop in zip(portraits, found, crops)]
+    previews = [preview(portrait, one.boxes, face_index, crop) for portrait, one, crop in zip(portraits, found, crops)]
     return cut_out(portraits, crops), torch.stack(masks), torch.stack(previews)
 
 

@@ -5,6 +5,11 @@ import numpy as np
 EYES = 120.0
 """Pixels between the middles of the eyes."""
 RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4)
+OUTLINE = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136),
+    *(172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
+"""The oval of MediaPipe's mesh."""
 MOUTH = [index for index in range(60, 160) if index not in RIGID]
 SHOULDERS = 200.0
 WRISTS = (4, 7)
@@ -31,9 +36,22 @@ def talking(frames: int = 80, amplitude: float = 6.0, mouth=MOUTH) -> np.ndarray
     return points
 
 
-def expression_of(amplitude: float, mouth=MOUTH) -> float:
+def share(mouth=MOUTH, with_outline: bool = False) -> float:
+    """The mouth's part of the points that count."""
+    counted = set(range(478)) - (set() if with_outline else set(OUTLINE))
+    return len(set(mouth) & counted) / len(counted)
+
+
+def expression_of(amplitude: float, mouth=MOUTH, with_outline: bool = False) -> float:
     """Variance of `talking`, in squared distances between the eyes: the mouth's share of the points moves."""
-    return len(mouth) / 478 * amplitude**2 / 2 / EYES**2
+    return share(mouth, with_outline) * amplitude**2 / 2 / EYES**2
+
+
+def turning(angles: np.ndarray) -> np.ndarray:
+    """`[F, 478, 3]`: a still face turns left and right; its outline stays where the head ends in the picture."""
+    points = turn(np.repeat(face()[None], len(angles), 0), angles, 1)
+    points[:, OUTLINE] = face()[list(OUTLINE)]
+    return points
 
 
 def turn(points: np.ndarray, angles: np.ndarray, axis: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One process of several: gradients of a first step, and the losses of a run.
+"""One process of several: what it measures, gradients of a first step, and the losses of a run.
 
 one_of_several.py HOST PACK FOLDER OUTPUT
 """
@@ -14,8 +14,12 @@ def train(folder: Path, output: Path, batch_size: int) -> dict[str, Any]:
     from fantasytalking_core.commands.run import trainer_of
     from support import training
 
-    settings = training.config(folder / "dit.safetensors", folder / "cache", output, batch_size=batch_size, max_grad_norm=1e9)
+    settings = training.config(
+        folder / "dit.safetensors", folder / "cache", output, batch_size=batch_size, max_grad_norm=1e9, validation_samples=3
+    )
     trainer = trainer_of(settings)
+    trainer.dit.place()
+    measured = trainer.validation.measure("frame")
     losses, gradients = [], {}
     real = trainer.accelerator.clip_grad_norm_
 
@@ -28,7 +32,7 @@ def train(folder: Path, output: Path, batch_size: int) -> dict[str, Any]:
     trainer.accelerator.clip_grad_norm_ = clip
     trainer.run(lambda step, values: losses.append(values["loss"]))
     about = {"processes": trainer.accelerator.num_processes, "process": trainer.accelerator.process_index}
-    return {"gradients": gradients, "losses": losses, **about}
+    return {"gradients": gradients, "losses": losses, "measured": measured, **about}
 
 
 def sharded_gradients(folder: Path, output: Path) -> dict[str, torch.Tensor]:

@@ -16,6 +16,8 @@ TEXT, AUDIO, FACE = 32, 12, 8
 FRAMES, FPS = 17, 23.0
 """17 frames are 5 latent frames; at 23 fps they have 36 audio tokens."""
 LATENT_FRAMES, TOKENS = 5, 36
+MANY = 80
+"""Samples of a cache of which a run holds some out."""
 SIZES = {
     "audio": AudioSizes(projected=16),
     "identity": IdentitySizes(queries=3, resampler=16, depth=1, heads=2, inner=16, projected=16),
@@ -83,7 +85,8 @@ def write_cache(folder: Path, *samples: Sample, frames: int = FRAMES) -> Path:
         entries.append(cache.Entry(f"{number:06d}.safetensors", f"video{number}.mp4", 0.0, "a person speaks"))
         each.save(folder / entries[-1].file)
     size = samples[0].latents.shape[-1] * 8
-    index = cache.Index(frames, FPS, size, size, {"vae": "tiny"}, MotionRanges((0.0, 0.001), (0.0, 0.02)), tuple(entries))
+    ranges = MotionRanges((0.0, 0.001), (0.0, 0.02), "linear")
+    index = cache.Index(frames, FPS, size, size, {"vae": "tiny"}, ranges, tuple(entries))
     index.save(folder)
     cache.save_null_text(folder, torch.randn(2, samples[0].text.shape[1], generator=torch.Generator().manual_seed(99)))
     return folder
@@ -106,7 +109,7 @@ def config(dit: Path, cache_folder: Path, output: Path, **changes) -> Config:
     return Config(str(dit), cache_folder, output, **{**settings, **changes})
 
 
-NOTHING_DROPPED = Drop(0.0, 0.0, 0.0)
+NOTHING_DROPPED, ALL_DROPPED = Drop(0.0, 0.0, 0.0), Drop(1.0, 1.0, 1.0)
 
 
 def train(settings: Config) -> list[dict[str, float]]:

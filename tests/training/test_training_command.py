@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from fantasytalking_core.training.run import checkpoints
+from fantasytalking_core.training.run.state import State
 from support import ROOT, training
 
 HOST = os.environ["FANTASYTALKING_HOST"]
@@ -58,7 +59,7 @@ def test_a_run_that_is_killed_goes_on_to_the_weights_of_an_unbroken_one(folder, 
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    assert checkpoints.State.read(checkpoints.all_of(folder / "run")[-1]).step < 22
+    assert State.read(checkpoints.all_of(folder / "run")[-1]).step < 22
     again = command("run", config)
     out, error = again.communicate()
     assert again.returncode == 0, error

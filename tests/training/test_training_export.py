@@ -44,7 +44,7 @@ def test_the_file_says_what_it_was_trained_on(exported):
     metadata = read_adapter(exported / "a.safetensors").metadata
     assert json.loads(metadata["stages"]) == [{"name": "clip", "steps": 2}, {"name": "frame", "steps": 1}]
     assert metadata["steps"] == "3" and metadata["trained_on"] == "dit.safetensors" and metadata["identity_heads"] == "2"
-    assert json.loads(metadata["motion_ranges"]) == {"expression": [0.0, 0.001], "body": [0.0, 0.02]}
+    assert json.loads(metadata["motion_ranges"]) == {"expression": [0.0, 0.001], "body": [0.0, 0.02], "map": "linear"}
     assert json.loads(metadata["data"]) == {
         "samples": 3,
         "frames": 17,
@@ -52,6 +52,7 @@ def test_the_file_says_what_it_was_trained_on(exported):
         "width": 32,
         "height": 32,
         "encoders": {"vae": "tiny"},
+        "made": {"placement": "middle", "cuts": "kept", "interlaced": "kept", "sound": "best", "motion": "linear"},
     }
 
 

@@ -1,14 +1,15 @@
 """Videos in: consecutive clips of a file, at the target's frame rate and size, with their sound.
 
 Pictures and sound are read side by side as the clips are asked for, so that memory holds one clip, however long the
-video. Time starts at the first picture.
+video: its pictures in their whole, at the size that they have in the clip, since where they are cut is known when the face
+is found. Time starts at the first picture.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,10 @@ import numpy as np
 import torch
 
 from ...errors import FantasyTalkingError
-from ...speech.waveform import SILENCE, Recording, mono_16k, samples_for
+from ...speech.waveform import SAMPLE_RATE, SILENCE, Recording, mono_16k, samples_for
+from .interlace import progressive
 from .placement import Placement, Shape
+from .sound_track import DEFAULT, sound_track
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"}
 MAX_JITTER = 0.02
@@ -32,17 +35,33 @@ class Clip:
 
     Attributes:
         start: in seconds.
-        frames: `[F, H, W, 3]` float32 in [0, 1].
+        pictures: uint8 `[F, H′, W′, 3]`, the video's in their whole, scaled.
         sources: per frame, the number of the video's frame that it is.
-        placement: of the video's pictures in these.
+        placement: where in the pictures the frames are; at first in the middle.
         speech: `[int(F / fps · 16000)]` mono samples at 16 kHz, silence where the sound has ended.
     """
 
     start: float
-    frames: torch.Tensor
+    pictures: np.ndarray
     sources: torch.Tensor
     placement: Placement
     speech: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @cached_property
+    def frames(self) -> torch.Tensor:
+        """`[F, H, W, 3]` float32 in [0, 1]."""
+        return torch.from_numpy(self.placement.cut(self.pictures)).float().div_(255)
+
+    def time(self, frame: int) -> float:
+        """When one of its frames is shown in the video, in seconds."""
+        return self.start + frame / len(self) * len(self.speech) / SAMPLE_RATE
+
+    def around(self, x: float, y: float) -> "Clip":
+        """The same moments, with the place `(x, y)` of the frames as near to their middle as the pictures allow."""
+        return replace(self, placement=self.placement.around(x, y))
 
     @property
     def silent(self) -> bool:
@@ -57,11 +76,13 @@ class Ending:
         frames: that the video has.
         start: of what is left after the last whole clip, in seconds.
         rest: how long that is, in seconds.
+        notes: what is worth knowing of how the video was read.
     """
 
     frames: int = 0
     start: float = 0.0
     rest: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -80,21 +101,23 @@ def find_videos(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def read_clips(path: Path, shape: Shape, ending: Ending | None = None) -> Iterator[Clip]:
+def read_clips(path: Path, shape: Shape, ending: Ending | None = None, sound_name: str = DEFAULT) -> Iterator[Clip]:
     """The consecutive whole clips of a video, each made when it is asked for.
 
     The frame of a clip at an instant is the video's frame nearest to it; a video ends half a frame after its last one.
 
     Args:
         ending: filled in as the video is read.
+        sound_name: which of several sound tracks, see `sound_track`.
 
     Raises:
-        FantasyTalkingError: no pictures, no sound, or damaged; the clips before the damage have been given.
+        FantasyTalkingError: no pictures, no such sound, or damaged; the clips before the damage have been given.
     """
     ending, start = ending or Ending(), 0.0
     try:
         with av.open(str(path), metadata_errors="replace") as pictures, av.open(str(path), metadata_errors="replace") as sounds:
-            frames, sound = _at_rate(_frames(pictures, ending), shape.fps), _Sound(sounds)
+            sound = _Sound(sounds, sound_track(sounds, sound_name, ending.notes))
+            frames = _at_rate(_frames(pictures, ending), shape.fps)
             for number in count():
                 start = number * shape.frames / shape.fps
                 taken = [frame.placed(shape) for frame in islice(frames, shape.frames)]
@@ -103,11 +126,15 @@ def read_clips(path: Path, shape: Shape, ending: Ending | None = None) -> Iterat
                     return
                 if number == 0:
                     sound.zero = taken[0].time
+                placement = taken[0].placement
+                if other := next((each.placement for each in taken if each.placement != placement), None):
+                    sizes = " to ".join(f"{width}×{height}" for width, height in (placement.size, other.size))
+                    raise FantasyTalkingError(f"changes its pictures after {start:.1f} s, from {sizes}: convert it first.")
                 yield Clip(
                     start,
-                    torch.from_numpy(np.stack([each.picture for each in taken])).float().div_(255),
+                    np.stack([each.picture for each in taken]),
                     torch.tensor([each.number for each in taken]),
-                    taken[0].placement,
+                    placement,
                     sound.speech(start, shape),
                 )
     except FantasyTalkingError:
@@ -120,7 +147,7 @@ def read_clips(path: Path, shape: Shape, ending: Ending | None = None) -> Iterat
 
 
 class _Placed(NamedTuple):
-    """A frame of a clip: its number in the video, its time there in seconds, its picture in the clip's size."""
+    """A frame of a clip: its number in the video, its time there in seconds, its whole picture at the clip's scale."""
 
     number: int
     time: float
@@ -141,16 +168,16 @@ class _Frame:
         picture = self.picture()
         height, width, _ = picture.shape
         placement = Placement.centred((width, height), self.aspect, shape.width, shape.height)
-        return _Placed(self.number, self.time, placement.picture(picture), placement)
+        return _Placed(self.number, self.time, placement.scaled(picture), placement)
 
 
 def _frames(file: Any, ending: Ending) -> Iterator[_Frame]:
     stream = file.streams.best("video")
-    if stream is None:
-        raise FantasyTalkingError("holds no pictures: expected a video.")
+    if stream is None or stream.codec_context is None:
+        raise FantasyTalkingError("holds no pictures that FFmpeg can read: expected a video.")
     stream.thread_type = "AUTO"
     rate, aspect = float(stream.average_rate or 25), float(stream.sample_aspect_ratio or 1)
-    for number, frame in enumerate(file.decode(stream)):
+    for number, frame in enumerate(progressive(file.decode(stream), stream, ending.notes)):
         ending.frames = number + 1
         time = number / rate if frame.pts is None else float(frame.pts * frame.time_base)
         turn = round(frame.rotation / 90) % 4  # telephones store upright videos lying
@@ -187,10 +214,7 @@ class _Sound:
         zero: the time of the first picture, where the clips' time begins, in seconds.
     """
 
-    def __init__(self, file: Any) -> None:
-        stream = file.streams.best("audio")
-        if stream is None:
-            raise FantasyTalkingError("has no sound: expected a video with speech.")
+    def __init__(self, file: Any, stream: Any) -> None:
         self.rate, self.zero = stream.codec_context.sample_rate, 0.0
         self.blocks, self.to_floats = file.decode(stream), av.AudioResampler(format="fltp")
         self.pieces: deque[tuple[int, np.ndarray]] = deque()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +16,9 @@ from .side_file import SideFile, side_file_of
 
 GREY = 0.5
 """What stands for the frames that the image model is to make, as in the host's WanImageToVideo."""
+FLAT = "its landmarks have no depth: turns of the head count as expression, which reads too high."
+DETECTED = 16
+"""Whole pictures that the landmark model is given together."""
 
 
 class Features:
@@ -23,6 +27,7 @@ class Features:
     Attributes:
         caption: the prompt, from `<video's name>.txt`, empty where there is none.
         text: its embedding `[L, text]`.
+        notes: what is worth knowing of them.
 
     Raises:
         FantasyTalkingError: the side file or the caption can't be read, or of something there is neither source. A face
@@ -31,6 +36,7 @@ class Features:
 
     def __init__(self, video: Path, encoders: Encoders) -> None:
         self.encoders, self.side = encoders, SideFile.beside(video)
+        self.notes: list[str] = self.side.notes()
         wanted = (
             ("features of the prompt", "text", encoders.text or "text" in self.side.tensors, "a text encoder"),
             ("features of the first frame", "clip", encoders.image or "clip" in self.side.tensors, "a CLIP vision model"),
@@ -68,11 +74,19 @@ class Features:
         return self.encoders.speech(clip.speech)
 
     def face_track(self, clip: Clip) -> FaceTrack:
-        """The face and its lips in every frame."""
+        """The face and its lips in every frame, in the clip's pixels; it may lie outside of these."""
         if self.side.has_lips:
             return self.side.face_track(clip)
+        return FaceTrack.of_host(self._detected(clip)).moved(-clip.placement.corner.float())
+
+    def _detected(self, clip: Clip) -> dict[str, Any]:
+        """The host's FACE_LANDMARKS of the whole pictures."""
         assert self.encoders.landmarks is not None, "landmarks were looked for when the video was opened"
-        return FaceTrack.of_host(self.encoders.landmarks(clip.frames))
+        found = [
+            self.encoders.landmarks(torch.from_numpy(clip.pictures[start : start + DETECTED]).float().div_(255))
+            for start in range(0, len(clip), DETECTED)
+        ]
+        return {**found[0], "frames": [faces for each in found for faces in each["frames"]]}
 
     def face(self, clip: Clip, track: FaceTrack) -> torch.Tensor | None:
         """The embedding `[D]` of the face in the first frame that shows it; None without an encoder or landmarks."""
@@ -88,10 +102,12 @@ class Features:
         if known is not None:
             return known
         faces, pose = track.faces, self.side.pose(clip)
+        if faces is not None and measure.is_flat(faces) and FLAT not in self.notes:
+            self.notes.append(FLAT)
         return torch.tensor(
             [
                 variance(lambda: None if faces is None else measure.expression(faces)),
-                variance(lambda: None if pose is None else measure.body(pose, len(clip.frames))),
+                variance(lambda: None if pose is None else measure.body(pose, len(clip))),
             ]
         )
 

@@ -1,6 +1,6 @@
 """Where a video's pictures go in those of a clip: scaled and cut to the target's size, never stretched."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from ...speech.waveform import TRAINED_FRAMES, check_fps
 
 MULTIPLE = 2 * SPATIAL
 """Pixels: the stride of Wan2.1's VAE times the patches of the DiT."""
+LONGEST = 8
+"""Times that scaled pictures are longer than the clip at most: memory holds them in their whole."""
 
 
 @dataclass(frozen=True)
@@ -42,36 +44,65 @@ class Shape:
 
 @dataclass(frozen=True)
 class Placement:
-    """How a video's pictures become those of the clip: a box of them `(left, top, right, bottom)`, scaled.
+    """How a video's pictures become those of a clip: scaled until they cover these, never stretched, and cut to them.
 
-    The box has the target's proportions and lies in the middle, so nothing is stretched.
+    Attributes:
+        size: width and height of the video's pictures, in their own pixels.
+        whole: of the scaled pictures.
+        width, height: of the clip.
+        left, top: where the clip begins in the scaled pictures.
     """
 
-    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+    whole: tuple[int, int]
     width: int
     height: int
+    left: int
+    top: int
 
     @classmethod
     def centred(cls, size: tuple[int, int], aspect: float, width: int, height: int) -> "Placement":
-        """For pictures of a `size` (width, height) whose pixels are `aspect` times as wide as high."""
+        """In the middle of pictures of a `size` (width, height) whose pixels are `aspect` times as wide as high.
+
+        Raises:
+            FantasyTalkingError: pictures so long that nearly nothing of them would be left.
+        """
         shown = size[0] * aspect
         scale = max(width / shown, height / size[1])
-        box_width, box_height = width / scale / aspect, height / scale
-        left, top = (size[0] - box_width) / 2, (size[1] - box_height) / 2
-        return cls((left, top, left + box_width, top + box_height), width, height)
+        whole = max(width, round(shown * scale)), max(height, round(size[1] * scale))
+        if max(whole[0] / width, whole[1] / height) > LONGEST:
+            raise FantasyTalkingError(
+                f"its pictures have {size[0]}×{size[1]} pixels, too narrow for clips of {width}×{height}: cut it first."
+            )
+        return cls(size, whole, width, height, (whole[0] - width) // 2, (whole[1] - height) // 2)
 
-    def picture(self, picture: np.ndarray) -> np.ndarray:
-        """`[H, W, 3]` uint8 to the target's size."""
-        height, width, _ = picture.shape
-        box = (max(self.box[0], 0.0), max(self.box[1], 0.0), min(self.box[2], width), min(self.box[3], height))  # rounding
-        return np.asarray(Image.fromarray(picture).resize((self.width, self.height), Image.Resampling.LANCZOS, box))
+    def around(self, x: float, y: float) -> "Placement":
+        """With the place `(x, y)` of the clip as near to its middle as the pictures allow."""
+        left, top = round(self.left + x - self.width / 2), round(self.top + y - self.height / 2)
+        return replace(
+            self,
+            left=min(max(left, 0), self.whole[0] - self.width),
+            top=min(max(top, 0), self.whole[1] - self.height),
+        )
+
+    def scaled(self, picture: np.ndarray) -> np.ndarray:
+        """A picture of the video, `[H, W, 3]` uint8, in its whole."""
+        return np.asarray(Image.fromarray(picture).resize(self.whole, Image.Resampling.LANCZOS))
+
+    def cut(self, pictures: np.ndarray) -> np.ndarray:
+        """What of scaled pictures `[F, H, W, 3]` belongs to the clip."""
+        return pictures[:, self.top : self.top + self.height, self.left : self.left + self.width]
 
     @property
-    def scale(self) -> float:
-        """Pixels of the clip per pixel of the video, across."""
-        return self.width / (self.box[2] - self.box[0])
+    def scale(self) -> tuple[float, float]:
+        """Pixels of the clip per pixel of the video, across and down."""
+        return self.whole[0] / self.size[0], self.whole[1] / self.size[1]
+
+    @property
+    def corner(self) -> torch.Tensor:
+        """`[2]`: x and y where the clip begins in the scaled pictures."""
+        return torch.tensor([self.left, self.top])
 
     def points(self, points: torch.Tensor) -> torch.Tensor:
         """`[…, 2]`: x and y in pixels of the video to those of the clip."""
-        left, top, _, bottom = self.box
-        return (points - points.new_tensor((left, top))) * points.new_tensor((self.scale, self.height / (bottom - top)))
+        return points * points.new_tensor(self.scale) - self.corner.to(points)

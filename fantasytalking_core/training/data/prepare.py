@@ -1,27 +1,23 @@
 """A folder of videos to a cache of training samples (§4.1): clips → features of a clip → sample → cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from ...adapter.motion import MotionRanges
 from ...errors import FantasyTalkingError
-from .cache import Cache, Entry, Index, Unwritable, save_null_text, writing
+from .cache import Cache, Index, Unwritable, save_null_text, writing
 from .clips import Ending, find_videos, read_clips
 from .encoders import Encoders
 from .features import Features
+from .interlace import FILTER
 from .placement import Shape
 from .sample import make_sample
+from .sound_track import DEFAULT
 
-RANGE = (0.05, 0.95)
-"""Quantiles of the variances that map to 0 and to 1: single wild clips do not decide what 1 means."""
-MIN_SAMPLES = 8
-"""With fewer known variances, the ranges are the defaults."""
 MIN_CONFIDENCE = 0.9
 """Of the face, in the mean over a clip's frames (§4.1)."""
 REST = "the rest is shorter than a clip."
@@ -38,15 +34,31 @@ class PrepareSettings(Shape):
     Attributes:
         min_confidence: clips whose face is less sure are left out.
         dtype: of the tensors that take the space.
+        sound: which of several sound tracks is heard: its number from 1, its language or its title.
     """
 
     min_confidence: float = MIN_CONFIDENCE
     dtype: torch.dtype = torch.float16
+    sound: str = DEFAULT
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.min_confidence <= 1:
             raise FantasyTalkingError(f"min_confidence is {self.min_confidence:g}, expected 0 to 1.")
+        if not self.sound:
+            raise FantasyTalkingError("The sound track has no name: expected a number from 1, a language or a title.")
+
+    def made(self) -> Mapping[str, str]:
+        """What decides the samples beside the shape, as the index has it."""
+        return {
+            "placement": "face",
+            "cuts": "left out",
+            "interlaced": FILTER,
+            "sound": self.sound,
+            "motion": "log",
+            "min_confidence": f"{self.min_confidence:g}",
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
 
 
 def prepare(
@@ -68,7 +80,8 @@ def prepare(
     videos = find_videos(folder)
     if cache_folder.resolve() == folder.resolve():
         raise FantasyTalkingError(f"'{cache_folder}' is the folder of the videos: choose another one for the cache.")
-    cache = Cache(cache_folder, settings, encoders.models)
+    alignment = {} if encoders.face is None else {"face_alignment": "five points"}
+    cache = Cache(cache_folder, settings, encoders.models, {**settings.made(), **alignment})
     with writing(cache_folder):
         if encoders.text is not None and not cache.has_null_text:
             save_null_text(cache_folder, encoders.text("").to("cpu", settings.dtype))
@@ -76,7 +89,6 @@ def prepare(
         for number, path in enumerate(videos):
             source = path.relative_to(folder).as_posix()
             add_video(cache, path, source, settings, encoders, partial(progress, number, len(videos)))
-        cache.ranges = ranges(cache_folder, cache.entries())
     except BaseException:
         with suppress(OSError):  # the first error is the one to be told
             cache.save()
@@ -134,17 +146,21 @@ def add_clips(
         FantasyTalkingError: the video, its side file or its caption can't be read, or the cache can't be written.
     """
     features, ending = Features(path, encoders), Ending()
-    for clip in read_clips(path, settings, ending):
-        tell(place(source, clip.start))
-        if cache.holds(source, clip):
-            continue
-        try:
-            sample = make_sample(clip, features, settings.min_confidence, settings.dtype)
-            cache.check_widths(sample)
-        except FantasyTalkingError as error:
-            reasons[place(source, clip.start)] = str(error)
-            continue
-        cache.add(sample, source, clip, features.caption)
+    try:
+        for clip in read_clips(path, settings, ending, settings.sound):
+            tell(place(source, clip.start))
+            if cache.holds(source, clip):
+                continue
+            try:
+                sample = make_sample(clip, features, settings.min_confidence, settings.dtype)
+                cache.check_widths(sample)
+            except FantasyTalkingError as error:
+                reasons[place(source, clip.start)] = str(error)
+                continue
+            cache.add(sample, source, clip, features.caption)
+    finally:
+        if source in cache.samples:
+            cache.note(source, [*ending.notes, *features.notes])
     try:
         features.side.check_frames(ending.frames)
     except FantasyTalkingError:
@@ -156,24 +172,3 @@ def add_clips(
 def place(source: str, start: float) -> str:
     """A clip by its video and when it begins (s)."""
     return f"{source} at {start:.2f} s"
-
-
-def ranges(cache: Path, entries: list[Entry]) -> MotionRanges:
-    """The range of both variances over all samples; the default where too few are known or all are alike."""
-    motion = [_motion(cache / entry.file) for entry in entries]
-    found = {}
-    for index, name in enumerate(("expression", "body")):
-        known = torch.tensor([float(pair[index]) for pair in motion if torch.isfinite(pair[index])], dtype=torch.float64)
-        if len(known) >= MIN_SAMPLES:
-            low, high = (float(torch.quantile(known, q)) for q in RANGE)
-            if 0 <= low < high:
-                found[name] = (low, high)
-    return MotionRanges(**found)
-
-
-def _motion(path: Path) -> torch.Tensor:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor("motion")
-    except (OSError, SafetensorError) as error:
-        raise FantasyTalkingError(f"'{path}' is damaged: delete it and run prepare again.") from error

@@ -9,6 +9,8 @@ from safetensors import SafetensorError, safe_open
 from ...errors import FantasyTalkingError
 from ...files import write_tensors
 from .clips import Clip
+from .cuts import first_cut
+from .face_track import FaceTrack
 from .features import Features
 from .lip_mask import lip_mask
 
@@ -63,7 +65,7 @@ def read_tensors(path: Path, needed: set[str]) -> dict[str, torch.Tensor]:
 
 
 def make_sample(clip: Clip, features: Features, min_confidence: float, dtype: torch.dtype) -> Sample:
-    """What a clip may be left out for is looked at first, before anything is encoded.
+    """A clip, cut around its face, as a sample. What it may be left out for is looked at first, before anything is encoded.
 
     Args:
         features: of the clip's video.
@@ -73,16 +75,17 @@ def make_sample(clip: Clip, features: Features, min_confidence: float, dtype: to
     Raises:
         FantasyTalkingError: the clip is no good, and why.
     """
-    _, height, width, _ = clip.frames.shape
     if clip.silent:
         raise FantasyTalkingError("its sound is silent.")
-    track = features.face_track(clip)
+    if (cut := first_cut(clip.pictures, clip.sources.numpy())) is not None:
+        raise FantasyTalkingError(f"it holds a cut at {clip.time(cut):.2f} s.")
+    clip, track = around_the_face(clip, features.face_track(clip))
     confidence = float(track.confidence.mean())
     if not (track.confidence > 0).any():
         raise FantasyTalkingError("it shows no face.")
     if confidence < min_confidence:
         raise FantasyTalkingError(f"its face has a confidence of {confidence:.2f}, expected at least {min_confidence:g}.")
-    lips = lip_mask(track.lips, height, width)
+    lips = lip_mask(track.lips, clip.placement.height, clip.placement.width)
     if not lips.any():
         raise FantasyTalkingError("its mouth lies outside of the picture.")
     big = {
@@ -99,3 +102,11 @@ def make_sample(clip: Clip, features: Features, min_confidence: float, dtype: to
         if not torch.isfinite(tensor).all():
             raise FantasyTalkingError(f"its {name} hold NaN or infinite numbers: the model that makes them is broken.")
     return Sample(**big, motion=features.motion(clip, track), face=None if face is None else face.float().cpu())
+
+
+def around_the_face(clip: Clip, track: FaceTrack) -> tuple[Clip, FaceTrack]:
+    """A clip that is cut around the middle of its face's track, and the track in it; in the middle where there is no face."""
+    if (middle := track.middle) is None:
+        return clip, track
+    placed = clip.around(*middle)
+    return placed, track.moved((clip.placement.corner - placed.placement.corner).float())

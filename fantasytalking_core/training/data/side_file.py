@@ -12,8 +12,9 @@
 | `face`       | `[D]`                        | the face embedding                                              |
 
 All keys are optional. N is the number of frames of the video, at its own rate; pixels are those of its own pictures as
-a player turns them, counted from the corner of the first one. NaN is a frame without a face, or a joint or a variance
-that is not known.
+they are stored and a player turns them, counted from the corner of the first one: where pixels are not square (720×576
+shown as 1024×576), not those of the picture on the screen. NaN is a frame without a face, or a joint or a variance that
+is not known.
 """
 
 from collections.abc import Mapping
@@ -43,6 +44,7 @@ SHAPES: Mapping[str, tuple[tuple[int | str, ...], ...]] = {
     "face": (("D",),),
 }
 PER_FRAME = tuple(key for key, shapes in SHAPES.items() if shapes[0][0] == "N")
+NO_CONFIDENCE = "its side file holds no confidence: every frame with a face counts as sure."
 MAY_BE_UNKNOWN = (*PER_FRAME, "variances")
 """Keys in which NaN has a meaning."""
 
@@ -79,6 +81,10 @@ class SideFile:
     def has_lips(self) -> bool:
         return "landmarks" in self.tensors or "lips" in self.tensors
 
+    def notes(self) -> list[str]:
+        """What it leaves open."""
+        return [NO_CONFIDENCE] if self.has_lips and "confidence" not in self.tensors else []
+
     def check_frames(self, frames: int) -> None:
         """Refuse a file of another number of frames than the video's."""
         rows = {key: len(self.tensors[key]) for key in PER_FRAME if key in self.tensors and len(self.tensors[key]) != frames}
@@ -101,7 +107,7 @@ class SideFile:
         place = clip.placement
         landmarks, lips = self._rows("landmarks", clip), self._rows("lips", clip)
         if landmarks is not None:
-            landmarks = torch.cat([place.points(landmarks[..., :2]), landmarks[..., 2:] * place.scale], dim=-1)
+            landmarks = torch.cat([place.points(landmarks[..., :2]), landmarks[..., 2:] * place.scale[0]], dim=-1)
         if lips is not None:
             lips = place.points(lips)
         return FaceTrack.of(landmarks, lips, self._rows("confidence", clip))

@@ -7,126 +7,49 @@
 Draws and order follow from the step (`objective`, `dataset`), so nothing else is needed to go on exactly.
 """
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...errors import FantasyTalkingError
-from .config import Config
+from ...adapter.file import AdapterFile, read_adapter
+from ...adapter.sizes import LARGEST_WEIGHT
+from ...errors import FantasyTalkingError, short
+from .state import damaged
 
 CHECKPOINTS = "checkpoints"
-ADAPTER, OPTIMIZER, SHARDED, STATE = "adapter.safetensors", "optimizer.pt", "sharded", "state.json"
-VERSION = 1
+ADAPTER, OPTIMIZER, SHARDED = "adapter.safetensors", "optimizer.pt", "sharded"
 _NAME = re.compile(r"step_(\d{8,})")
-DECIDING = (
-    "dtype",
-    "parts",
-    "learning_rate",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "shift",
-    "drop",
-    "eta",
-    "seed",
-    "text_rows",
-)
-"""Settings without which the run would be another one. Those of batches and stages are compared by what they come to."""
-
-
-@dataclass(frozen=True)
-class State:
-    """What a checkpoint says of its run.
-
-    Attributes:
-        step: steps done.
-        samples_per_step: of all processes together.
-        cache: `Dataset.digest`.
-        config: the run's settings.
-    """
-
-    step: int
-    samples_per_step: int
-    cache: str
-    config: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, config: Config, step: int, processes: int, cache: str) -> "State":
-        plain = json.loads(json.dumps(config.plain()))  # lists for tuples, as it will be read
-        return cls(step, config.batch_size * config.accumulation * processes, cache, plain)
-
-    @classmethod
-    def read(cls, folder: Path) -> "State":
-        """Raises FantasyTalkingError where the folder holds no checkpoint, or one of another version."""
-        try:
-            stored = json.loads((folder / STATE).read_text(encoding="utf-8"))
-            if stored.pop("version") == VERSION:
-                return cls(**stored)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FantasyTalkingError(f"'{folder}' is no checkpoint: expected a folder step_… of a training run.") from error
-        raise FantasyTalkingError(f"'{folder}' is a checkpoint of another version: go on with the pack that made it.")
-
-    def write(self, folder: Path) -> None:
-        (folder / STATE).write_text(json.dumps({"version": VERSION, **vars(self)}, indent=1), encoding="utf-8")
-
-    def check_same_run(self, other: "State", folder: Path) -> None:
-        """Refuse to go on from `folder`, which is this one's, with another run's settings.
-
-        Raises:
-            FantasyTalkingError: names the settings that differ.
-        """
-        ours, theirs = _deciding(self, self.step), _deciding(other, self.step)
-        differ = [f"{name} was {ours[name]}, is {theirs[name]}" for name in ours if ours[name] != theirs[name]]
-        if differ:
-            raise FantasyTalkingError(
-                f"'{folder}' belongs to another run: {'; '.join(differ)}. Set these back to go on, or choose another output; "
-                "init can start that one from this checkpoint's adapter."
-            )
-
-
-def _deciding(state: State, step: int) -> dict[str, Any]:
-    settings = {name: state.config[name] if name in state.config else getattr(Config, name) for name in DECIDING}
-    return settings | {  # a run from before there was such a setting has its default
-        "samples per step": state.samples_per_step,
-        "the cache": state.cache,
-        "model": Path(state.config["model"]).name,
-        f"the way to step {step}": done_stages(state.config, step),
-    }
-
-
-def done_stages(config: Mapping[str, Any], step: int) -> list[dict[str, Any]]:
-    """Name and steps of the stages that `step` steps are made of."""
-    done = []
-    for stage in config["stages"]:
-        if step > 0:
-            done.append({"name": stage["name"], "steps": min(step, stage["steps"])})
-        step -= stage["steps"]
-    return done
 
 
 def all_of(output: Path) -> list[Path]:
     """A run's checkpoints, oldest first; what was not written to its end is none."""
-    found = {int(match[1]): path for path in (output / CHECKPOINTS).glob("step_*") if (match := _NAME.fullmatch(path.name))}
+    folders = [path for path in (output / CHECKPOINTS).glob("step_*") if path.is_dir()]
+    found = {int(match[1]): path for path in folders if (match := _NAME.fullmatch(path.name))}
     return [found[step] for step in sorted(found)]
+
+
+def name_of(step: int) -> str:
+    return f"step_{step:08d}"
 
 
 def partial_folder(output: Path, step: int) -> Path:
     """Where the checkpoint of a step is written, between `begin` and `finish`."""
-    return output / CHECKPOINTS / f"step_{step:08d}.part"
+    return output / CHECKPOINTS / f"{name_of(step)}.part"
 
 
 def begin(partial: Path) -> None:
     """An empty folder; what earlier runs did not finish goes."""
     for old in partial.parent.glob("*.part"):
-        shutil.rmtree(old, ignore_errors=True)
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink()
     partial.mkdir(parents=True)
 
 
@@ -171,6 +94,15 @@ def explained(output: Path) -> Iterator[None]:
         ) from error
 
 
+def load_adapter(folder: Path) -> AdapterFile:
+    """Raises FantasyTalkingError where it is missing or damaged, or holds what is no finite number."""
+    path = folder / ADAPTER
+    try:
+        return read_adapter(path)
+    except FantasyTalkingError as error:
+        raise damaged(path, short(str(error))) from error
+
+
 def save_optimizer(folder: Path, state: Mapping[str, Any]) -> None:
     torch.save(state, folder / OPTIMIZER)
 
@@ -180,10 +112,37 @@ def load_optimizer(folder: Path) -> dict[str, Any]:
     try:
         return torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
+        if not (folder / SHARDED).exists():
+            raise damaged(folder / OPTIMIZER, "it is not there") from error
         raise FantasyTalkingError(
             f"'{folder}' holds no {OPTIMIZER}: it was written by FSDP or DeepSpeed, go on with the same launch settings."
         ) from error
     except Exception as error:  # damaged bytes can lead torch's unpickler anywhere
-        raise FantasyTalkingError(
-            f"'{folder / OPTIMIZER}' is damaged: remove the folder to go on from the one before."
-        ) from error
+        raise damaged(folder / OPTIMIZER) from error
+
+
+def restore_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    """The moments of a checkpoint; rate and decay stay those of the run.
+
+    Raises:
+        FantasyTalkingError: the file is missing or damaged, or its moments are not those of these weights.
+    """
+    stored = load_optimizer(folder)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    try:
+        moments = [stored["state"][number] for number in range(len(weights))]
+        fit = all(
+            each[name].shape == shape and torch.isfinite(each[name]).all()
+            for each, weight in zip(moments, weights, strict=True)
+            for name, shape in (("exp_avg", weight.shape), ("exp_avg_sq", weight.shape), ("step", ()))
+        )
+        if not fit:
+            raise ValueError
+        optimizer.load_state_dict({"state": dict(enumerate(moments)), "param_groups": optimizer.state_dict()["param_groups"]})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(folder / OPTIMIZER, "its moments are not those of this run's weights") from error
+
+
+def unfit(weights: Mapping[str, torch.Tensor]) -> str:
+    """The name of a weight that no adapter file may hold: of NaN or of far too large numbers; empty where there is none."""
+    return next((name for name, weight in weights.items() if not weight.abs().max() <= LARGEST_WEIGHT), "")

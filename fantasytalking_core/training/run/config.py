@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
-import yaml
 
 from ...adapter.identity import IdentitySizes
-from ...errors import FantasyTalkingError
+from ...errors import FantasyTalkingError, short
 from ...precision import DTYPES
 from ...sampling.schedule import SHIFT
+from .limits import COUNT, check_limits, wrong
+from .yaml_file import is_file, read_yaml
 
 ETA = 0.2
 """η (Eq. 3): the share of stage-2 samples whose loss is that of the whole picture."""
@@ -27,6 +28,9 @@ TEXT_ROWS = 512
 
 Level = Literal["clip", "frame"]
 Part = Literal["audio", "identity", "motion"]
+
+LONGEST_NAME = 1000
+"""Characters of a name or a path."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Config:
         dtype: in which the DiT computes; the adapter's weights are float32.
         parts: what is trained; audio always is.
         audio, identity, motion: sizes of new parts.
-        init: an adapter file to start from; its parts keep their own sizes.
+        init: an adapter file to start from; its parts keep their own sizes. Once there is a checkpoint, it is not read.
         batch_size: samples per process and backward pass; `accumulation`: backward passes per step.
         learning_rate, warmup_steps, weight_decay: of AdamW; the rate rises linearly, then stays.
         max_grad_norm: to which gradients are clipped.
@@ -91,13 +95,16 @@ class Config:
         sample_every, sample_steps, sample_index: a sample after so many steps (0: none), its sampling steps, and whose
             portrait and speech it has; `vae` (a name in models/vae or a file) makes it a video.
         log_every: steps between lines in the log.
+        validation_every: steps between two measurements of the validation (0: none).
+        validation_samples: samples that are held out for it, never trained on; None: of a new run as many as `dataset`
+            finds right, of one that goes on as many as before.
     """
 
     model: str
     cache: Path
     output: Path
     stages: tuple[Stage, ...] = (Stage("clip", 80_000), Stage("frame", 20_000))
-    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    dtype: Literal["bf16", "fp32"] = "bf16"
     parts: tuple[Part, ...] = ("audio", "identity", "motion")
     audio: AudioSizes = field(default_factory=AudioSizes)
     identity: IdentitySizes = field(default_factory=IdentitySizes)
@@ -123,30 +130,22 @@ class Config:
     sample_index: int = 0
     vae: str | None = None
     log_every: int = 10
+    validation_every: int = 500
+    validation_samples: int | None = None
 
     def __post_init__(self) -> None:
-        at_least = {
-            1: ("batch_size", "accumulation", "checkpoint_every", "keep", "sample_steps", "log_every", "text_rows"),
-            0: ("warmup_steps", "workers", "sample_every", "sample_index", "seed", "weight_decay"),
-        }
-        for low, names in at_least.items():
-            for name in names:
-                if getattr(self, name) < low:
-                    raise _wrong(name, getattr(self, name), f"{low} or more")
-        for name in ("learning_rate", "max_grad_norm", "shift"):
-            if not getattr(self, name) > 0:
-                raise _wrong(name, getattr(self, name), "more than 0")
-        chances = {"eta": self.eta, **{f"drop.{f.name}": getattr(self.drop, f.name) for f in fields(Drop)}}
-        for name, value in chances.items():
-            if not 0 <= value <= 1:
-                raise _wrong(name, value, "a probability from 0 to 1")
+        check_limits(self)
         if not self.stages:
-            raise _wrong("stages", "empty", "one stage at least")
+            raise wrong("stages", "empty", "one stage at least")
         for place, stage in enumerate(self.stages):
-            if stage.steps < 1:
-                raise _wrong(f"stages[{place}].steps", stage.steps, "1 or more")
-        if "audio" not in self.parts:
-            raise _wrong("parts", list(self.parts), "audio among them")
+            if not 1 <= stage.steps <= COUNT:
+                raise wrong(f"stages[{place}].steps", stage.steps, f"1 to {COUNT:g}")
+        if "audio" not in self.parts or len(set(self.parts)) < len(self.parts):
+            raise wrong("parts", list(self.parts), "audio among them, and each once")
+        if self.identity.inner % self.identity.heads:
+            raise wrong("identity.heads", self.identity.heads, f"a divisor of identity.inner, {self.identity.inner}")
+        if self.validation_samples == 1:
+            raise wrong("validation_samples", 1, "0, or 2 or more: each also hears the speech of another one")
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -176,12 +175,7 @@ def read_config(path: Path) -> Config:
     Raises:
         FantasyTalkingError: no such file, no YAML, an unknown key, a value of another type or out of its range.
     """
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FantasyTalkingError(f"There is no file '{path}': expected a YAML file that describes the training.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FantasyTalkingError(f"'{path}' can't be read as YAML: {error}.") from error
+    found = read_yaml(path)
     try:
         config = _read(Config, found, "")
     except FantasyTalkingError as error:
@@ -189,9 +183,7 @@ def read_config(path: Path) -> Config:
     folder = path.resolve().parent
     rooted = {name: folder / getattr(config, name) for name in ("cache", "output", "init") if getattr(config, name)}
     files = {
-        name: str(folder / value)
-        for name in ("model", "vae")
-        if (value := getattr(config, name)) and (folder / value).is_file()
+        name: str(folder / value) for name in ("model", "vae") if (value := getattr(config, name)) and is_file(folder / value)
     }
     return dataclasses.replace(config, **rooted, **files)
 
@@ -205,38 +197,37 @@ def _read(kind: Any, value: Any, name: str) -> Any:
         return None if value is None else _read(options[0], value, name)
     if origin is Literal:
         if value not in options:
-            raise _wrong(name, value, f"one of {', '.join(options)}")
+            why = "; fp16 has no room for small gradients" if (name, value) == ("dtype", "fp16") else ""
+            raise wrong(name, value, f"one of {', '.join(options)}{why}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise _wrong(name, value, "a list")
+            raise wrong(name, value, "a list")
         return tuple(_read(options[0], item, f"{name}[{place}]") for place, item in enumerate(value))
     if kind is float and not isinstance(value, bool):
         try:
             return float(value)  # also text: YAML takes 1e-4, without a point, for one
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
-    elif kind is Path and isinstance(value, str) and value:
-        return Path(value)
+    elif kind in (str, Path) and isinstance(value, str) and value:
+        if len(value) > LONGEST_NAME or "\0" in value:
+            raise wrong(name, value, f"a name or path of at most {LONGEST_NAME} characters")
+        return kind(value)
     elif type(value) is kind and value != "":
         return value
     words = {float: "a number", int: "a whole number", bool: "true or false", str: "text", Path: "a path"}
-    raise _wrong(name, value, words[kind])
+    raise wrong(name, value, words[kind])
 
 
 def _read_fields(kind: Any, value: Any, name: str) -> Any:
     if not isinstance(value, dict):
-        raise _wrong(name or "the file", value, f"keys and values ({', '.join(f.name for f in fields(kind)[:3])} …)")
+        raise wrong(name or "the file", value, f"keys and values ({', '.join(f.name for f in fields(kind)[:3])} …)")
     hints, prefix = get_type_hints(kind), f"{name}." if name else ""
     for key in value:
         if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0)[0]
-            raise FantasyTalkingError(f"{prefix}{key} is no setting; did you mean {prefix}{near}?")
+            near = difflib.get_close_matches(short(key), hints, n=1, cutoff=0)[0]
+            raise FantasyTalkingError(f"{prefix}{short(key)} is no setting; did you mean {prefix}{near}?")
     for each in fields(kind):
         if each.name not in value and each.default is each.default_factory is dataclasses.MISSING:
             raise FantasyTalkingError(f"{prefix}{each.name} is missing.")
     return kind(**{key: _read(hints[key], item, f"{prefix}{key}") for key, item in value.items()})
-
-
-def _wrong(name: str, value: Any, expected: str) -> FantasyTalkingError:
-    return FantasyTalkingError(f"{name} is {value!r}, expected {expected}.")

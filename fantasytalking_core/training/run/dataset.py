@@ -4,7 +4,10 @@ A run numbers its samples from 0. A number says which sample of the cache it is 
 what is drawn for it, so that where a run goes on, and on how many processes, changes nothing.
 """
 
+import dataclasses
 import hashlib
+import itertools
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,10 +18,15 @@ from torch.utils import data as torch_data
 from ...adapter.motion import NEUTRAL
 from ...errors import FantasyTalkingError
 from ...speech.windows import PADDING, window_map
-from ..data.cache import Index, load_null_text
 from ..data.sample import Sample
+from .cached import check_alike, read_index, read_null_text, read_sample
 from .config import Config
-from .objective import draw, generator
+from .objective import Draw, draw, generator
+
+HELD_OUT = 4
+"""Samples, unless the run says how many: a measurement of them costs as much as some ten steps."""
+SHARE = 20
+"""Of a smaller cache than so many times that, none are held out."""
 
 
 class Batch(NamedTuple):
@@ -68,27 +76,48 @@ def padded(text: torch.Tensor, rows: int) -> torch.Tensor:
     return pad(text.float(), (0, 0, 0, max(rows - text.shape[0], 0)))
 
 
+def held_out(config: Config, count: int) -> list[int]:
+    """Which of so many samples are never trained on, but measured: the last ones of an order that follows from the seed.
+
+    Raises:
+        FantasyTalkingError: nothing would be left to train on.
+    """
+    wanted = config.validation_samples
+    if wanted is None:
+        wanted = HELD_OUT if count >= SHARE * HELD_OUT and config.validation_every else 0
+    if wanted >= count:
+        raise FantasyTalkingError(
+            f"validation_samples is {wanted}, and the cache holds {count} samples: none would be left to train on. Lower it."
+        )
+    order = torch.randperm(count, generator=generator(config.seed, "held out")).tolist()
+    return order[count - wanted :]
+
+
 class Dataset(torch_data.Dataset[Batch]):
     """The cache as the samples of a run, by their numbers.
+
+    Attributes:
+        config: the run's, with the number of samples that are held out.
+        held_out: places in the index of the samples that are not trained on.
+        trained: of all others.
 
     Raises:
         FantasyTalkingError: no cache, an empty or a damaged one.
     """
 
     def __init__(self, config: Config) -> None:
-        self.config, self.folder = config, config.cache
-        self.index = Index.load(config.cache)
-        if not self.index.samples:
-            raise FantasyTalkingError(
-                f"The training cache '{config.cache}' holds no samples: 'left_out' in its index says why each clip "
-                "was left out."
-            )
-        self.null_text = load_null_text(config.cache)
+        self.folder = config.cache
+        self.index = read_index(config.cache)
+        self.null_text = read_null_text(config.cache)
+        self.first = self._read(0)
+        self.held_out = held_out(config, len(self.index.samples))
+        self.config = dataclasses.replace(config, validation_samples=len(self.held_out))
+        self.trained = sorted(set(range(len(self.index.samples))) - set(self.held_out))
         self.face_width = self._face_width() if "identity" in config.parts else 0
         self._order: tuple[int, list[int]] = (-1, [])
 
     def _face_width(self) -> int:
-        for place in range(len(self.index.samples)):
+        for place in self.trained:
             if (face := self.sample(place).face) is not None:
                 return face.shape[0]
         raise FantasyTalkingError(
@@ -101,16 +130,27 @@ class Dataset(torch_data.Dataset[Batch]):
         names = "\n".join(f"{entry.file} {entry.source} {entry.start} {entry.caption}" for entry in self.index.samples)
         return hashlib.sha256(names.encode()).hexdigest()[:16]
 
+    def _read(self, place: int) -> Sample:
+        return read_sample(self.folder, self.index.samples[place].file, self.index)
+
     def sample(self, place: int) -> Sample:
-        return Sample.load(self.folder / self.index.samples[place].file)
+        """By its place in the index. Raises FantasyTalkingError where it is damaged, or not like the others."""
+        sample = self._read(place)
+        check_alike(sample, self.first, self.index.samples[place].file)
+        return sample
 
     def place(self, number: int) -> int:
         """Which sample of the cache has this number in the run."""
-        epoch, rest = divmod(number, len(self.index.samples))
+        epoch, rest = divmod(number, len(self.trained))
         if self._order[0] != epoch:
             source = generator(self.config.seed, "epoch", epoch)
-            self._order = (epoch, torch.randperm(len(self.index.samples), generator=source).tolist())
+            order = torch.randperm(len(self.trained), generator=source).tolist()
+            self._order = (epoch, [self.trained[turn] for turn in order])
         return self._order[1][rest]
+
+    def file(self, number: int) -> str:
+        """Of the sample with this number in the run."""
+        return self.index.samples[self.place(number)].file
 
     def coefficients(self, sample: Sample) -> torch.Tensor:
         """`[2]`; what is not known of the motion is neutral."""
@@ -121,7 +161,10 @@ class Dataset(torch_data.Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         """The sample as a batch of one."""
         sample = self.sample(self.place(number))
-        chance = draw(number, sample.latents.shape, self.config)
+        return self.row(sample, draw(number, sample.latents.shape, self.config))
+
+    def row(self, sample: Sample, chance: Draw) -> Batch:
+        """A batch of one, with what chance decides about it."""
         shown, heard, face = not chance.drop_image, not chance.drop_speech, sample.face
         text = self.null_text if chance.drop_text else sample.text
         row = Batch(
@@ -179,6 +222,12 @@ class Numbers:
             first = (turn * self.processes + self.process) * size
             yield list(range(first, first + size))
 
+    def of_step(self, step: int) -> list[int]:
+        """Those that this process reads for a step."""
+        turns = self.config.accumulation
+        rows = itertools.islice(Numbers(self.config, step, self.process, self.processes), turns)
+        return [number for row in rows for number in row]
+
 
 def loader(dataset: Dataset, numbers: Numbers) -> torch_data.DataLoader[Batch]:
     workers = dataset.config.workers
@@ -189,4 +238,10 @@ def loader(dataset: Dataset, numbers: Numbers) -> torch_data.DataLoader[Batch]:
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_interrupts,
     )
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl+C reaches every process at the terminal; the run needs its readers until it has written where it stands."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -15,6 +15,9 @@ import torch
 from ...sampling.schedule import shifted
 from .config import Config
 
+STRETCHES = 4
+"""Of sigma, as long as each other, for which losses are told apart: the noisier the stretch, the more its loss is."""
+
 
 @dataclass(frozen=True, eq=False)
 class Draw:
@@ -53,6 +56,11 @@ def draw(number: int, shape: torch.Size, config: Config) -> Draw:
         drop_speech=speech < config.drop.speech,
         drop_text=text < config.drop.text,
     )
+
+
+def stretch_of(sigmas: torch.Tensor) -> torch.Tensor:
+    """Which stretch of [0, 1] each sigma lies in, from 0: int64, of the same shape."""
+    return (sigmas * STRETCHES).long().clamp(0, STRETCHES - 1)
 
 
 def noised(latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:

@@ -70,11 +70,12 @@ class Dit(Protocol):
 
 
 class Losses(NamedTuple):
-    """`loss` is what is trained on, a number; `whole` and `lips` are those of every sample, `[B]`, without gradient."""
+    """`loss` is what is trained on, a number; `each`, `whole` and `lips` are those of every sample, `[B]`, without gradient."""
 
     loss: torch.Tensor
     whole: torch.Tensor
     lips: torch.Tensor
+    each: torch.Tensor
 
 
 class TrainingStep(nn.Module):
@@ -88,8 +89,8 @@ class TrainingStep(nn.Module):
         whole = whole_losses(velocity, batch.latents, batch.noise)
         lips = lip_losses(velocity, batch.latents, batch.noise, batch.lips)
         is_whole = batch.whole if level == "frame" else torch.ones_like(batch.whole)
-        loss = chosen_losses(whole, lips, batch.lips, is_whole).mean()
-        return Losses(loss, whole.detach(), lips.detach())
+        each = chosen_losses(whole, lips, batch.lips, is_whole)
+        return Losses(each.mean(), whole.detach(), lips.detach(), each.detach())
 
     def added(self, batch: Batch, level: Level) -> Added:
         """Projector, resampler and motion network, in float32 as in sampling.

@@ -4,38 +4,30 @@ On `accelerate`: what its launcher sets up (one GPU, several, several machines; 
 """
 
 import json
+import math
 import time
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ...adapter.file import read_adapter, save_adapter
-from ...errors import FantasyTalkingError, logger
+from ...adapter.file import save_adapter
+from ...errors import FantasyTalkingError, first_line, logger, short
 from . import checkpoints
 from .config import Config, Level
-from .dataset import Dataset, Numbers, loader
-from .new_adapter import new_adapter
+from .dataset import Batch, Dataset, Numbers, loader
+from .log import Log
+from .new_adapter import adapter_of
+from .processes import accelerator, is_sharded
+from .standing import Standing
+from .state import State, done_stages
 from .step import Dit, TrainingStep
-
-NEEDED = "Training needs {}, which is not installed: python -m pip install accelerate tensorboard"
-LONGEST_WAIT = timedelta(hours=2)
-"""For which processes wait for each other, while one samples or writes."""
+from .stop import Stop
+from .validation import Validation
 
 OnStep = Callable[[int, dict[str, float]], None]
 Sampler = Callable[[dict[str, torch.Tensor], dict[str, str], Dataset, Level, int], Path]
 """Weights, their metadata, whose portraits and speeches there are, the stage's level and the step to the file written."""
-
-
-def check_before_loading(config: Config) -> None:
-    """What would end a run before its first step, looked at before the DiT is loaded.
-
-    Raises:
-        FantasyTalkingError
-    """
-    Dataset(config)
 
 
 class Trainer:
@@ -44,103 +36,101 @@ class Trainer:
     Args:
         dit: the frozen model that the adapter is trained on.
         sampler: writes a sample with the weights of a step; None: no samples.
+        stop: what asks the run to end, by a checkpoint.
 
     Raises:
         FantasyTalkingError: what `Config`, cache, model and checkpoints have against it; accelerate or TensorBoard missing.
     """
 
-    def __init__(self, config: Config, dit: Dit, sampler: Sampler | None = None) -> None:
-        self.config, self.dit, self.sampler = config, dit, sampler
+    def __init__(self, config: Config, dit: Dit, sampler: Sampler | None = None, stop: Stop | None = None) -> None:
+        self.dit, self.sampler, self.stop = dit, sampler, stop or Stop()
         self.accelerator = accelerator(config, dit.device.type == "cpu")
-        self.dataset = Dataset(config)
-        first = self.dataset.sample(0)
-        adapter = new_adapter(
-            config,
-            self.dit.width,
-            self.dit.blocks,
-            first.speech.shape[1],
-            self.dataset.face_width,
-            self.dataset.index.ranges,
-        )
-        self.dit.check(first, adapter)
+        standing = Standing.of(config, self.accelerator.num_processes)
+        self.dataset, self.first_step = standing.dataset, standing.step
+        self.config = self.dataset.config
+        adapter = adapter_of(standing, self.dit.width, self.dit.blocks)
+        self.dit.check(self.dataset.first, adapter)
         self.adapter_metadata = adapter.metadata()
-        self.first_step = 0
-        found = checkpoints.all_of(config.output)
-        if found:
-            state = checkpoints.State.read(found[-1])
-            state.check_same_run(self.state(state.step), found[-1])
-            self.first_step = state.step
-            adapter.load_state_dict(read_adapter(found[-1] / checkpoints.ADAPTER).weights)
         step = TrainingStep(adapter, self.dit)
         optimizer = torch.optim.AdamW(
             step.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=self.dit.device.type == "cuda"
         )
         self.step, self.optimizer = self.accelerator.prepare(step, optimizer)
-        if found:
-            self.say(f"going on from {found[-1]}")
-            if self.sharded:
-                self.accelerator.load_state(str(found[-1] / checkpoints.SHARDED))
-            else:
-                self.optimizer.load_state_dict(checkpoints.load_optimizer(found[-1]))
-        self.log = self.writer()
+        self.sharded = is_sharded(self.accelerator)
+        if standing.folder is not None:
+            self.go_on(standing.folder)
+        self.validation = Validation(self.dataset, self.step, self.dit, self.accelerator)
+        self.log = Log(self.config.output, self.accelerator, self.first_step)
+        if standing.folder is not None:
+            self.log.say(f"going on from {standing.folder}")
 
-    @property
-    def sharded(self) -> bool:
-        """Whether weights and moments are spread over the processes."""
-        return str(self.accelerator.distributed_type).rsplit(".", 1)[-1] in ("FSDP", "DEEPSPEED")
-
-    def state(self, step: int) -> checkpoints.State:
-        return checkpoints.State.of(self.config, step, self.accelerator.num_processes, self.dataset.digest())
-
-    def writer(self) -> Any:
-        if not self.accelerator.is_main_process:
-            return None
+    def go_on(self, folder: Path) -> None:
+        """With the moments of a checkpoint."""
+        if not self.sharded:
+            checkpoints.restore_optimizer(folder, self.optimizer)
+            return
+        path = folder / checkpoints.SHARDED
         try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise FantasyTalkingError(NEEDED.format("TensorBoard")) from error
-        return SummaryWriter(str(self.config.output / "logs"), purge_step=self.first_step)
-
-    def say(self, line: str) -> None:
-        if self.accelerator.is_main_process:
-            logger.info("FantasyTalking training: %s", line)
+            self.accelerator.load_state(str(path))
+        except Exception as error:  # whatever FSDP and DeepSpeed raise
+            raise FantasyTalkingError(
+                f"'{path}' can't be read ({short(first_line(error))}): go on with the launch settings that it was written "
+                f"with, or remove '{folder.name}' to go on from the checkpoint before it."
+            ) from error
 
     def run(self, on_step: OnStep | None = None) -> Path | None:
-        """Train to the end of the last stage; returns the last checkpoint.
+        """Train to the end of the last stage, or until `stop` asks to end; returns the last checkpoint.
 
         Args:
             on_step: called after every step with its number (from 1) and this process's numbers.
 
         Raises:
-            FantasyTalkingError: a damaged cache, a disk that is full, losses that are no numbers.
+            FantasyTalkingError: a damaged cache, a disk that is full, losses that are no numbers, too little memory.
         """
-        config = self.config
-        numbers = Numbers(config, self.first_step, self.accelerator.process_index, self.accelerator.num_processes)
-        self.dit.place()
-        batches = iter(loader(self.dataset, numbers)) if self.first_step < config.steps else iter(())
-        started, last = time.monotonic(), self.first_step
         try:
-            for step in range(self.first_step, config.steps):
-                stage = config.stage_at(step)
-                found = self.one_step(step, batches, config.stages[stage].name)
-                done = step + 1
-                if done % config.log_every == 0 or done == config.steps:
-                    found["seconds_per_step"] = (time.monotonic() - started) / (done - last)
-                    self.report(done, found)
-                    started, last = time.monotonic(), done
-                if on_step is not None:
-                    on_step(done, found)
-                if done % config.checkpoint_every == 0 or config.stage_at(done) != stage or done == config.steps:
-                    self.save(done)
-                if config.sample_every and done % config.sample_every == 0:
-                    self.sample(done, config.stages[stage].name)
+            self.dit.place()
+            if self.first_step < self.config.steps:
+                self.train(on_step)
+        except torch.cuda.OutOfMemoryError as error:
+            raise FantasyTalkingError(
+                f"The memory of {self.accelerator.device} is not enough ({short(first_line(error))}): lower batch_size and "
+                "raise accumulation by as much, set gradient_checkpointing to true, or train on smaller clips."
+            ) from error
         finally:
-            if self.log is not None:
-                self.log.close()
-        written = checkpoints.all_of(config.output)
+            self.log.close()
+        written = checkpoints.all_of(self.config.output)
         return written[-1] if written else None
 
-    def one_step(self, step: int, batches: Any, level: Level) -> dict[str, float]:
+    def train(self, on_step: OnStep | None) -> None:
+        config, seconds, last = self.config, 0.0, self.first_step
+        numbers = Numbers(config, self.first_step, self.accelerator.process_index, self.accelerator.num_processes)
+        batches = iter(loader(self.dataset, numbers))
+        if self.first_step == 0:
+            self.validate(0)
+        for step in range(self.first_step, config.steps):
+            stage, done, started = config.stage_at(step), step + 1, time.monotonic()
+            found = self.one_step(step, batches, numbers)
+            seconds += time.monotonic() - started
+            if done % config.log_every == 0 or done == config.steps:
+                self.log.losses(done, config.steps, {**found, "seconds_per_step": seconds / (done - last)})
+                seconds, last = 0.0, done
+            if on_step is not None:
+                on_step(done, found)
+            stopped = self.is_asked_to_stop()
+            if stopped or done % config.checkpoint_every == 0 or config.stage_at(done) != stage or done == config.steps:
+                self.save(done)
+            if stopped:
+                return
+            if config.validation_every and (done % config.validation_every == 0 or done == config.steps):
+                self.validate(done)
+            if config.sample_every and done % config.sample_every == 0:
+                self.sample(done)
+
+    def level(self, done: int) -> Level:
+        """That of the stage which the last of so many steps belonged to."""
+        return self.config.stages[self.config.stage_at(max(done - 1, 0))].name
+
+    def one_step(self, step: int, batches: Iterator[Batch], numbers: Numbers) -> dict[str, float]:
         config, accelerator = self.config, self.accelerator
         rate = config.learning_rate * min(1.0, (step + 1) / max(config.warmup_steps, 1))
         for group in self.optimizer.param_groups:
@@ -150,46 +140,63 @@ class Trainer:
             for _ in range(config.accumulation):
                 batch = next(batches).to(accelerator.device)
                 with accelerator.accumulate(self.step):
-                    losses = self.step(batch, level)
+                    losses = self.step(batch, self.level(step + 1))
+                    sums += torch.stack([losses.loss.detach(), losses.whole.mean(), losses.lips.mean()])
+                    self.log.count(batch.sigma, losses.each)
                     accelerator.backward(losses.loss)
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(self.step.parameters(), config.max_grad_norm)
+                        self.check_numbers(step, float(sums[0]), norm, numbers)
                     self.optimizer.step()
                     self.optimizer.zero_grad()
-                sums += torch.stack([losses.loss.detach(), losses.whole.mean(), losses.lips.mean()])
         loss, whole, lips = (sums / config.accumulation).tolist()
-        if not torch.isfinite(sums).all():
-            raise FantasyTalkingError(
-                f"The loss of step {step + 1} is {loss}: no number to learn from. The run's last checkpoint is from before; "
-                "a lower learning_rate or dtype fp32 may help."
-            )
         gradient_norm = 0.0 if norm is None else float(norm)  # DeepSpeed clips on its own
         return {"loss": loss, "whole": whole, "lips": lips, "gradient_norm": gradient_norm, "learning_rate": rate}
 
-    def report(self, done: int, found: dict[str, float]) -> None:
-        means = torch.tensor(list(found.values()), device=self.accelerator.device)
-        found = dict(zip(found, self.accelerator.reduce(means, "mean").tolist(), strict=True))
-        if torch.cuda.is_available():
-            found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        if self.log is None:
+    def check_numbers(self, step: int, loss: float, norm: torch.Tensor | None, numbers: Numbers) -> None:
+        """Refuse to learn from a step whose loss or gradient is no number; what several processes add up is so in each.
+
+        Raises:
+            FantasyTalkingError: names this process's samples of the step.
+        """
+        size = loss if norm is None else float(norm)
+        if math.isfinite(loss) and math.isfinite(size):
             return
-        for name, value in found.items():
-            self.log.add_scalar(name, value, done)
-        self.say(f"step {done} of {self.config.steps}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+        what = f"loss of step {step + 1} is {loss}" if not math.isfinite(loss) else f"gradient of step {step + 1} is {size}"
+        files = ", ".join(dict.fromkeys(self.dataset.file(number) for number in numbers.of_step(step)))
+        raise FantasyTalkingError(
+            f"The {what}: no number to learn from, so the weights stay as they were (samples: {short(files)}). The last "
+            "checkpoint is from before: init can start another run from its adapter, with a lower learning_rate or dtype fp32."
+        )
+
+    def is_asked_to_stop(self) -> bool:
+        """Any of the processes: they end after the same step."""
+        asked = torch.tensor(float(self.stop.signal > 0), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, "sum") > 0)
+
+    def validate(self, done: int) -> None:
+        found = self.validation.measure(self.level(done))
+        if found:
+            self.log.write(done, f"validation after step {done}", found)
 
     def save(self, done: int) -> None:
         """A checkpoint; every process takes part.
 
         Raises:
-            FantasyTalkingError: it can't be written; the ones before stay.
+            FantasyTalkingError: it can't be written, or the weights are no numbers; the ones before stay.
         """
         config, accelerator, main = self.config, self.accelerator, self.accelerator.is_main_process
         weights, partial = self.weights(), checkpoints.partial_folder(self.config.output, done)
+        if name := checkpoints.unfit(weights):
+            raise FantasyTalkingError(
+                f"After step {done}, {name} holds NaN or far too large numbers, and is not written. The last checkpoint is "
+                "from before: init can start another run from its adapter, with a lower learning_rate or dtype fp32."
+            )
         with checkpoints.explained(config.output):
             if main:
                 checkpoints.begin(partial)
                 save_adapter(partial / checkpoints.ADAPTER, weights, self.metadata(done))
-                self.state(done).write(partial)
+                State.of(config, done, accelerator.num_processes, self.dataset.digest()).write(partial)
                 if not self.sharded:
                     checkpoints.save_optimizer(partial, self.optimizer.state_dict())
             if self.sharded:
@@ -199,7 +206,7 @@ class Trainer:
             if main:
                 checkpoints.finish(partial, config.keep)
         accelerator.wait_for_everyone()
-        self.say(f"wrote the checkpoint of step {done}")
+        self.log.say(f"wrote the checkpoint of step {done}")
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The adapter's, whole, on the CPU; every process takes part."""
@@ -210,48 +217,31 @@ class Trainer:
         """What an adapter file of this step says of its training."""
         index, config = self.dataset.index, self.config
         data = {
-            "samples": len(index.samples),
+            "samples": len(self.dataset.trained),
+            "held_out": len(self.dataset.held_out),
             "frames": index.frames,
             "fps": index.fps,
             "width": index.width,
             "height": index.height,
             "encoders": dict(index.models),
+            "made": dict(index.made),
         }
         return {
             **self.adapter_metadata,
             "steps": str(done),
-            "stages": json.dumps(checkpoints.done_stages(config.plain(), done)),
+            "stages": json.dumps(done_stages(config.plain(), done)),
             "data": json.dumps(data),
             "trained_on": Path(config.model).name,
         }
 
-    def sample(self, done: int, level: Level) -> None:
+    def sample(self, done: int) -> None:
         """A sample with the weights of now; where it fails, the training goes on."""
         weights = self.weights()
         if self.accelerator.is_main_process and self.sampler is not None:
             try:
-                path = self.sampler(weights, self.metadata(done), self.dataset, level, done)
-                self.say(f"wrote {path}")
+                path = self.sampler(weights, self.metadata(done), self.dataset, self.level(done), done)
+                self.log.say(f"wrote {path}")
             except Exception:  # whatever it is: days of training do not end for a picture
                 logger.warning("FantasyTalking training: the sample of step %d failed.", done, exc_info=True)
         self.dit.place()
         self.accelerator.wait_for_everyone()
-
-
-def accelerator(config: Config, cpu: bool) -> Any:
-    try:
-        from accelerate import Accelerator
-        from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
-    except ImportError as error:
-        raise FantasyTalkingError(NEEDED.format("accelerate")) from error
-    made = Accelerator(
-        cpu=cpu,
-        gradient_accumulation_steps=config.accumulation,
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=LONGEST_WAIT),
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # or every gradient is there twice
-        ],
-    )
-    if (plugin := getattr(made.state, "deepspeed_plugin", None)) is not None:  # there is no loader of its own to tell it
-        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size
-    return made

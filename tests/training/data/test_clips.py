@@ -111,8 +111,34 @@ def test_pictures_are_covered_and_cut_in_the_middle():
 
 def test_wide_pixels_are_shown_as_wide_as_they_are():
     place = Placement.centred((64, 64), 2.0, 64, 64)  # shown as 128 × 64
-    assert place.box == (16, 0, 48, 64)
-    assert place.points(torch.tensor([16.0, 8.0])).tolist() == [0, 8]
+    assert place.points(torch.tensor([[16.0, 8.0], [48.0, 64.0]])).tolist() == [[0, 8], [64, 64]]
+
+
+def test_a_place_comes_as_near_to_the_middle_as_the_pictures_allow():
+    wide = Placement.centred((128, 64), 1.0, 32, 32)  # scaled to 64 × 32, of which columns 16 to 48 are shown
+    for x, expected in ((16, 16), (20, 20), (31, 31), (90, 32), (-90, 0)):
+        assert wide.around(x, 99).points(torch.tensor([0.0, 0.0])).tolist() == [-expected, 0]
+    high = Placement.centred((30, 90), 1.0, 60, 60)  # scaled to 60 × 180, of which rows 60 to 120 are shown
+    assert high.around(0, 0).points(torch.tensor([0.0, 0.0])).tolist() == [0, -30]
+
+
+def test_pictures_of_which_nearly_nothing_would_be_left_are_refused():
+    with pytest.raises(FantasyTalkingError, match="4000×64 pixels, too narrow for clips of 32×32"):
+        Placement.centred((4000, 64), 1.0, 32, 32)
+
+
+def test_a_clip_around_another_place_shows_what_is_there(tmp_path):
+    pictures = np.zeros((9, 64, 128, 3), np.uint8)
+    pictures[:, 16:32, 100:116] = 255
+    world.write(tmp_path / "a.mp4", pictures, 23.0, noise(9 / 23))
+    (clip,) = clips(tmp_path / "a.mp4")
+    assert clip.frames.max() < 0.1  # columns 32 to 96 of the video are in the middle
+    x, y = clip.placement.points(torch.tensor([108.0, 24.0])).tolist()
+    bright = (clip.around(x, y).frames[4].mean(-1) > 0.5).nonzero()
+    assert bright.amin(0).tolist() == [8, 18] and bright.amax(0).tolist() == [
+        15,
+        25,
+    ]  # of 32 rows and the last 32 of 64 columns
 
 
 def test_the_picture_goes_where_its_points_go(tmp_path):

@@ -10,11 +10,10 @@ from fantasytalking_core.adapter.motion import MotionRanges
 from fantasytalking_core.commands.prepare import main
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.face.alignment import TEMPLATE
-from fantasytalking_core.training.data.cache import Entry, Index
+from fantasytalking_core.training.data.cache import Cache, Entry, Index, ranges
 from fantasytalking_core.training.data.clips import read_clips
 from fantasytalking_core.training.data.face_track import FaceTrack
 from fantasytalking_core.training.data.placement import Shape
-from fantasytalking_core.training.data.prepare import ranges
 from fantasytalking_core.training.data.sample import Sample
 from support import world
 from support.reference import FOLDER
@@ -138,7 +137,7 @@ def test_the_hosts_landmark_detector_is_asked_frame_by_frame(encoders, tmp_path)
     save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "landmarker.safetensors")
     found = encoders.landmark_detector(tmp_path / "landmarker.safetensors")(torch.rand(3, 64, 48, 3, generator=generator))
     assert len(found["frames"]) == 3 and found["image_size"] == (64, 48)
-    assert all(len(faces) <= 1 for faces in found["frames"])
+    assert all(len(faces) <= 4 for faces in found["frames"])
     track = FaceTrack.of_host(found)
     assert track.landmarks.shape == (3, 478, 3) and ((track.confidence == 0) | (track.confidence >= 0.5)).all()
 
@@ -221,18 +220,74 @@ def test_the_ranges_are_quantiles_of_what_is_known(tmp_path):
     found = ranges(tmp_path, _write_motion(tmp_path, motions))
     assert found.expression == pytest.approx((0.001, 0.019))
     assert found.body == pytest.approx((0.01, 0.19))  # 0, 2, … 20: eleven values, half a step from both ends
+    assert found.map == "log"
 
 
-def test_too_few_or_equal_variances_leave_the_ranges_as_they_are(tmp_path):
+def test_what_the_index_knows_of_the_motion_is_not_read_again(tmp_path):
+    entries = [Entry(f"{n}.safetensors", f"{n}.mp4", 0.0, "", (0.001 * n, None)) for n in range(21)]
+    found = ranges(tmp_path, entries)
+    assert found.expression == pytest.approx((0.001, 0.019)) and found.body is None
+
+
+def test_a_range_does_not_begin_at_nothing(tmp_path):
+    """Clips that stand still have no variance, and no logarithm."""
+    found = ranges(tmp_path, [Entry("", "", 0.0, "", (0.0 if n < 4 else 2.0, None)) for n in range(8)])
+    assert found.expression == pytest.approx((0.002, 2.0)) and found.motion(0.0, None).expression == 0
+
+
+def test_too_few_or_equal_variances_are_no_range(tmp_path):
+    """So that their coefficient is neutral in every sample, and the adapter's file says that it was not trained."""
     few = ranges(tmp_path, _write_motion(tmp_path, [(0.001 * n, 0.5) for n in range(7)]))
-    assert few == MotionRanges()
+    assert few == MotionRanges(None, None) and few.motion(0.003, 0.5).coefficients().tolist() == [[0.5, 0.5]]
     equal = ranges(tmp_path, _write_motion(tmp_path, [(0.001 * n, 0.5) for n in range(9)]))
-    assert equal.body == MotionRanges().body and equal.expression != MotionRanges().expression
+    assert equal.trained == (True, False)
 
 
 def test_a_cache_of_another_version_is_told_so(tmp_path):
     Index(5, 23.0, 32, 32, {}).save(tmp_path)
     about = json.loads((tmp_path / "index.json").read_text())
-    (tmp_path / "index.json").write_text(json.dumps({**about, "version": 2}))
+    (tmp_path / "index.json").write_text(json.dumps({**about, "version": 3}))
     with pytest.raises(FantasyTalkingError, match="another version"):
+        Index.load(tmp_path)
+
+
+OLD = {
+    "format": "fantasytalking-cache",
+    "version": 1,
+    "frames": 5,
+    "fps": 23.0,
+    "width": 32,
+    "height": 32,
+    "models": {"vae": "tiny"},
+    "ranges": {"expression": [0.0, 0.002], "body": [0.0, 0.02]},
+    "samples": [{"file": "a-00000.safetensors", "source": "a.mp4", "start": 0.0, "caption": "A face."}],
+    "left_out": {"b.mp4": "its sound is silent."},
+}
+"""The index of a cache as version 1 wrote it."""
+
+
+def test_a_cache_of_the_version_before_is_read_and_keeps_its_linear_map(tmp_path):
+    (tmp_path / "index.json").write_text(json.dumps(OLD))
+    index = Index.load(tmp_path)
+    assert index.samples == (Entry("a-00000.safetensors", "a.mp4", 0.0, "A face."),) and not index.notes
+    motion = index.ranges.motion(0.0005, 0.01)
+    assert (motion.expression, motion.body) == (pytest.approx(0.25), pytest.approx(0.5))
+
+
+def test_a_cache_of_the_version_before_is_not_gone_on_with_another_way(tmp_path):
+    (tmp_path / "index.json").write_text(json.dumps(OLD))
+    made = {"placement": "face", "cuts": "left out", "interlaced": "bwdif", "sound": "default", "motion": "log"}
+    with pytest.raises(FantasyTalkingError) as error:
+        Cache(tmp_path, Shape(5, 23.0, 32, 32), {"vae": "tiny"}, made)
+    assert "(placement was middle, is face; cuts was kept, is left out; interlaced was kept, is bwdif; " in str(error.value)
+    assert str(error.value).endswith("motion was linear, is log): choose a new folder.")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"ranges": [1]}, {"ranges": {"expression": 1, "body": None}}, {"notes": [1]}, {"made": 7}, {"samples": [{"motion": 1}]}],
+)
+def test_an_index_that_was_edited_to_something_else_is_damaged(tmp_path, change):
+    (tmp_path / "index.json").write_text(json.dumps({**OLD, "version": 2, **change}))
+    with pytest.raises(FantasyTalkingError, match="is damaged: delete the folder and run prepare again"):
         Index.load(tmp_path)

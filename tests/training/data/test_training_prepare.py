@@ -129,12 +129,13 @@ def test_without_joints_or_landmarks_the_motion_is_unknown(tmp_path, cache):
 
 
 def host_landmarks(video, score: float = 0.95, missing=()):
-    """A landmark model that knows the video's first clip, at the size of the clips."""
-    points = torch.tensor(world.landmarks(video, 0 * video.loudness)[:9, :, :2] * 48 - (8, 0)).float()
+    """A landmark model that knows the video's first clip, of which it is given the whole pictures."""
+    points = torch.tensor(world.landmarks(video, 0 * video.loudness)[:9, :, :2] * 48).float()
 
     def detect(frames):
+        assert frames.shape == (9, 48, 48, 3) and frames.dtype == torch.float32 and 0.5 < frames.max() <= 1
         faces = [[] if n in missing else [{"landmarks_xy": p, "score": score}] for n, p in enumerate(points)]
-        return {"frames": faces, "image_size": (48, 32)}
+        return {"frames": faces, "image_size": (48, 48)}
 
     return detect
 
@@ -280,7 +281,7 @@ def test_a_rest_is_told_once(tmp_path, cache):
     world.make_videos(tmp_path / "videos", 1, size=48, seconds=1)
     index = run(tmp_path / "videos", cache)
     assert index.left_out == {"talk_000.mp4 at 0.78 s": "the rest is shorter than a clip."}
-    assert report(index, cache).endswith("0 left out.\n1 videos end with a rest that is shorter than a clip.\n")
+    assert "0 left out.\n1 videos end with a rest that is shorter than a clip.\n" in report(index, cache)
 
 
 def test_a_second_run_does_nothing_again(videos, cache):
@@ -365,6 +366,11 @@ def test_a_disk_that_is_full_for_the_index_too_leaves_the_old_one(videos, cache,
 def test_the_folder_of_the_videos_is_no_cache(video):
     with pytest.raises(FantasyTalkingError, match="choose another one"):
         run(video.path.parent, video.path.parent)
+
+
+def test_a_sound_track_without_a_name_is_refused():
+    with pytest.raises(FantasyTalkingError, match="The sound track has no name: expected a number from 1"):
+        replace(SETTINGS, sound="")
 
 
 def test_an_empty_folder_is_told_and_makes_no_cache(tmp_path, cache):

@@ -1,8 +1,6 @@
 """The training loop by itself, on a DiT of ten lines: it needs no ComfyUI."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -12,40 +10,12 @@ from safetensors.torch import load_file
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.training.run import checkpoints
 from fantasytalking_core.training.run.config import Config, Stage
-from fantasytalking_core.training.run.dataset import Batch
-from fantasytalking_core.training.run.new_adapter import new_adapter
-from fantasytalking_core.training.run.step import Added
+from fantasytalking_core.training.run.new_adapter import adapter_of
+from fantasytalking_core.training.run.standing import Standing
+from fantasytalking_core.training.run.state import STATE
 from fantasytalking_core.training.run.trainer import Trainer
 from support import training
-
-
-class FakeDit:
-    """Right but for 1, from which everything that the adapter adds is subtracted."""
-
-    dtype, device, width, blocks = torch.float32, torch.device("cpu"), 16, 2
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.refusal: Exception | None = None
-
-    def place(self) -> None:
-        self.calls.append("place")
-
-    def check(self, sample, adapter) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-
-    @contextmanager
-    def gradients(self) -> Iterator[None]:
-        self.calls.append("gradients")
-        yield
-        self.calls.append("no gradients")
-
-    def velocity(self, x: torch.Tensor, batch: Batch, added: Added) -> torch.Tensor:
-        self.calls.append("velocity")
-        pairs = [of(block) for of in (added.speech, added.face) for block in range(self.blocks)]
-        found = added.motion.mean(1) + sum((keys + values).mean((1, 2)) for keys, values in pairs)
-        return batch.noise - batch.latents + (1 - found)[:, None, None, None, None]
+from support.fake_dit import FakeDit
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +49,7 @@ def test_the_loss_falls(settings):
 
 def test_every_weight_of_the_adapter_learns(settings):
     trainer = Trainer(settings, FakeDit())
-    before = new_adapter(settings, 16, 2, training.AUDIO, training.FACE, trainer.dataset.index.ranges).state_dict()
+    before = adapter_of(Standing.of(settings, 1), 16, 2).state_dict()
     trainer.run()
     after = written(settings)
     assert before.keys() == after.keys()
@@ -89,7 +59,7 @@ def test_every_weight_of_the_adapter_learns(settings):
 def test_a_run_ends_with_a_checkpoint_and_returns_it(settings):
     found = Trainer(settings, FakeDit()).run()
     assert found == settings.output / "checkpoints" / "step_00000006"
-    assert {file.name for file in found.iterdir()} == {checkpoints.ADAPTER, checkpoints.OPTIMIZER, checkpoints.STATE}
+    assert {file.name for file in found.iterdir()} == {checkpoints.ADAPTER, checkpoints.OPTIMIZER, STATE}
 
 
 def test_a_second_trainer_goes_on_from_the_checkpoint_to_the_bit(settings, tmp_path):

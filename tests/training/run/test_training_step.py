@@ -8,7 +8,8 @@ import torch
 from fantasytalking_core.adapter.file import save_adapter
 from fantasytalking_core.training.run.config import Drop
 from fantasytalking_core.training.run.dataset import Dataset, collate
-from fantasytalking_core.training.run.new_adapter import new_adapter
+from fantasytalking_core.training.run.new_adapter import adapter_of
+from fantasytalking_core.training.run.standing import Standing
 from fantasytalking_core.training.run.step import TrainingStep
 from support import runs, training
 from support.training import LATENT_FRAMES, NOTHING_DROPPED
@@ -34,8 +35,7 @@ def dit(world):
 
 def trained(world, dit, seed: int = 5):
     """An adapter of random weights, also where a new one has zeros."""
-    dataset = Dataset(world)
-    adapter = new_adapter(world, dit.width, dit.blocks, training.AUDIO, training.FACE, dataset.index.ranges)
+    adapter = adapter_of(Standing.of(world, 1), dit.width, dit.blocks)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in adapter.parameters():
@@ -150,7 +150,7 @@ def test_a_row_without_a_face_sees_none(world, step):
 
 
 def test_a_new_adapter_changes_nothing(world, dit):
-    adapter = new_adapter(world, dit.width, dit.blocks, training.AUDIO, training.FACE, Dataset(world).index.ranges)
+    adapter = adapter_of(Standing.of(world, 1), dit.width, dit.blocks)
     batch = batch_of(world, 0)
     without = batch._replace(has_speech=torch.zeros(1), has_face=torch.zeros(1), motion=torch.zeros(1, 2))
     assert torch.equal(velocity(TrainingStep(adapter, dit), batch), velocity(TrainingStep(adapter, dit), without))
