@@ -27,6 +27,7 @@ NODES = {
     "FantasyTalkingMotionIntensity",
     "FantasyTalkingMotionFromVideo",
     "FantasyTalkingPreviewSpeech",
+    "FantasyTalkingRender",
 }
 
 
@@ -125,9 +126,9 @@ def test_wrong_input_is_said_to_the_artist(server, changes, message):
     [
         (
             {"model": {"adapter_name": "gone.safetensors"}},
-            "There is no adapter file 'gone.safetensors': put it into ComfyUI/models/fantasytalking",
+            "adapter_name: 'gone.safetensors' not in",
         ),
-        ({"wav2vec": {"model_name": "gone"}}, "There is no Wav2Vec2 folder 'gone'"),
+        ({"wav2vec": {"model_name": "gone"}}, "model_name: 'gone' not in"),
         ({"speech": {"length": 18}}, "length is 18, expected 4n + 1 frames and at least 5"),
         ({"sampler": {"audio_start_percent": 0.9, "audio_end_percent": 0.1}}, "from 0.9 to 0.1 is no interval: expected"),
         ({"sampler": {"audio_end_percent": 1.5}}, "from 0 to 1.5 is no interval: expected"),

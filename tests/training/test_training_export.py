@@ -47,6 +47,7 @@ def test_the_file_says_what_it_was_trained_on(exported):
     assert json.loads(metadata["motion_ranges"]) == {"expression": [0.0, 0.001], "body": [0.0, 0.02], "map": "linear"}
     assert json.loads(metadata["data"]) == {
         "samples": 3,
+        "held_out": 0,
         "frames": 17,
         "fps": 23.0,
         "width": 32,

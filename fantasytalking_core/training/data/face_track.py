@@ -62,10 +62,10 @@ class FaceTrack:
         found = self.confidence > 0
         if not found.any():
             return None
-        points = (self.lips if self.landmarks is None else self.landmarks)[found, :, :2].flatten(0, 1)
+        points = (self.lips if self.landmarks is None else self.landmarks)[found, :, :2].flatten(0, 1).double()
         x, y = ((points.amin(0) + points.amax(0)) / 2).tolist()
         if self.landmarks is None:  # the middle of a face is about the width of its mouth above that
-            across = self.lips[found, :, 0]
+            across = self.lips[found, :, 0].double()
             y -= float((across.amax(1) - across.amin(1)).mean())
         return x, y
 
