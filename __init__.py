@@ -6,8 +6,14 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint():
     """Called by the host when it loads the pack; nothing is imported before."""
-    from .fantasytalking_core.host import folders
-    from .nodes import FantasyTalkingExtension
+    import gc
 
-    folders.register()
-    return FantasyTalkingExtension()
+    gc.disable()  # a pass over all of the host's objects would take longer than the imports
+    try:
+        from .fantasytalking_core.host import folders
+        from .nodes import FantasyTalkingExtension
+
+        folders.register()
+        return FantasyTalkingExtension()
+    finally:
+        gc.enable()
