@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import json
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -308,9 +307,6 @@ def evaluate(archive: Archive, ways: Sequence[str], people: int) -> None:
             record = measure(frames, seams, clip, taken)
             archive.keep(way, number, frames, record)
             logging.info("%s, person %d: %.0f s, synchrony %.2f", way, number, taken, np.mean(record.synchrony))
-        for job in output.glob(f"*-{number:02}.*.job"):
-            if all(archive.record(way, number) for way in ways):
-                shutil.rmtree(job)
 
 
 def table(archive: Archive, people: int) -> str:

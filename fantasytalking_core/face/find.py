@@ -13,7 +13,7 @@ from . import alignment
 from .detector import Box, FaceDetector
 from .landmarks import DETECTOR, Face, FaceLandmarks, face_landmarks, landmarks_of
 
-LANDMARKS, MASK, HOST, CASCADE, MIDDLE = "face_landmarks", "mask", "MediaPipe", "built-in cascade", "middle of the picture"
+LANDMARKS, MASK, HOST, CASCADE, MIDDLE = "face_landmarks", "mask", "MediaPipe", "the built-in cascade", "the picture's middle"
 """By what a face was found."""
 MIN_FACE = 8
 """Pixels; where a face is smaller, the landmarks are in other units or the mask is a dot."""

@@ -69,9 +69,9 @@ def test_landmarks_go_before_a_mask_a_mask_before_the_hosts_detector_and_that_be
 
 def test_landmarks_come_with_the_face_where_they_are_known(cascade):
     wired, hosts = landmarks([points(10, 10, 50, 50)], size=(128, 128)), that_finds([points(60, 60, 100, 100)])
-    for given, there in ((wired, True), (None, True)):
+    for given, left in ((wired, 10), (None, 60)):
         (found,), warnings = find_faces(cascade, None, given, hosts)
-        assert (found.boxes[0].face is not None) == there and warnings == []
+        assert found.boxes[0].face.box[0] == left and warnings == []
     assert find_faces(cascade, None, None, hosts)[0][0].connections == CONNECTIONS
     (by_cascade,), _ = find_faces(cascade, None, None, that_is_missing)
     (by_mask,), _ = find_faces(cascade, torch.ones(1, 128, 128))
@@ -87,7 +87,7 @@ def test_where_the_hosts_detector_finds_none_the_cascade_looks(cascade):
     found, warnings = find_faces(cascade.expand(3, -1, -1, -1), None, None, that_finds([points(1, 1, 50, 50)], [], []))
     assert [one.by for one in found] == [HOST, CASCADE, CASCADE]
     assert warnings == ["MediaPipe found no face in 2 of 3 pictures, the built-in cascade did: look at the preview."]
-    assert described([one.by for one in found]) == "1 by MediaPipe, 2 by built-in cascade"
+    assert described([one.by for one in found]) == "1 by MediaPipe, 2 by the built-in cascade"
 
 
 def test_without_a_face_it_is_said_what_to_wire_and_what_is_missing(cascade):

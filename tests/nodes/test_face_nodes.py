@@ -170,7 +170,7 @@ def test_without_landmarks_the_hosts_detector_finds_them_and_the_node_says_so(ho
 def test_without_the_hosts_detector_the_node_says_that_strangers_will_look_alike(host, encoder):
     out = host.nodes["FantasyTalkingEncodeFace"].execute(face_encoder=encoder, face=two_faces())
     assert set(out.ui.as_dict()["text"][0].splitlines()) == {
-        "placed by middle of the picture",
+        "placed by the picture's middle",
         f"⚠ No face was found in the picture, the middle is taken as it is: strangers will look alike. {NO_FILE}",
     }
 

@@ -10,14 +10,19 @@ from typing import Any
 import torch
 
 
-def train(folder: Path, output: Path, batch_size: int) -> dict[str, Any]:
+def trainer_for(folder: Path, output: Path, batch_size: int) -> Any:
     from fantasytalking_core.commands.run import trainer_of
     from support import training
 
-    settings = training.config(
-        folder / "dit.safetensors", folder / "cache", output, batch_size=batch_size, max_grad_norm=1e9, validation_samples=3
+    return trainer_of(
+        training.config(
+            folder / "dit.safetensors", folder / "cache", output, batch_size=batch_size, max_grad_norm=1e9, validation_samples=3
+        )
     )
-    trainer = trainer_of(settings)
+
+
+def train(folder: Path, output: Path, batch_size: int) -> dict[str, Any]:
+    trainer = trainer_for(folder, output, batch_size)
     trainer.dit.place()
     measured = trainer.validation.measure("frame")
     losses, gradients = [], {}
@@ -41,10 +46,8 @@ def sharded_gradients(folder: Path, output: Path) -> dict[str, torch.Tensor]:
     from torch.distributed.fsdp import fully_shard
 
     from fantasytalking_core.adapter.attention import KeyValue
-    from fantasytalking_core.commands.run import trainer_of
-    from support import training
 
-    trainer = trainer_of(training.config(folder / "dit.safetensors", folder / "cache", output, batch_size=1))
+    trainer = trainer_for(folder, output, batch_size=1)
     rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
     step, mesh = trainer.accelerator.unwrap_model(trainer.step), init_device_mesh("cpu", (processes,))
     for module in [module for module in step.modules() if isinstance(module, KeyValue)] + [step]:

@@ -136,7 +136,11 @@ def _check(name: str, key: str, tensor: torch.Tensor) -> None:
     if not fits or 0 in tensor.shape:
         expected = " or ".join(str(list(shape)).replace("'", "") for shape in SHAPES[key])
         raise FantasyTalkingError(f"'{name}' holds {key} of shape {list(tensor.shape)}, expected {expected}.")
-    if key not in MAY_BE_UNKNOWN and not torch.isfinite(tensor).all():
+    if key == "lips" and tensor.shape[1] > POINTS:
+        raise FantasyTalkingError(f"'{name}' holds lips of {tensor.shape[1]} points, expected an outline of {POINTS} at most.")
+    if tensor.is_complex():
+        raise FantasyTalkingError(f"'{name}' holds complex numbers in {key}, expected real ones: compute it again.")
+    if key not in MAY_BE_UNKNOWN and not torch.isfinite(tensor.float()).all():
         raise FantasyTalkingError(f"'{name}' holds NaN or infinite numbers in {key}: compute it again.")
 
 

@@ -32,8 +32,9 @@ class Together:
         self.process, self.processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self.store: torch.distributed.TCPStore | None = None
         self.connected, self.ended, self.ending = threading.Event(), threading.Event(), threading.Lock()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
         if self.processes > 1 and "MASTER_ADDR" in os.environ:
-            threading.Thread(target=self._watch, daemon=True).start()
+            self.thread.start()
 
     def fail(self, words: str) -> None:
         """Say why this process ends, unless it is because another one has; ends it where there are others."""
@@ -46,8 +47,10 @@ class Together:
         self._end(words)
 
     def finish(self) -> None:
-        """The run is done."""
+        """The run is done: nothing asks the store any more while the process ends."""
         self.ended.set()
+        if self.thread.is_alive():
+            self.thread.join(GRACE)
 
     def _watch(self) -> None:
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

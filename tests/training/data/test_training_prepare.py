@@ -212,6 +212,8 @@ def test_what_is_missing_is_named_with_both_ways_to_supply_it(video, cache, key,
     [
         ({"landmarks": torch.zeros(18, 468, 2)}, "landmarks of shape [18, 468, 2], expected [N, 478, 2] or [N, 478, 3]"),
         ({"face": torch.full((16,), float("nan"))}, "NaN or infinite numbers in face"),
+        ({"text": torch.zeros(4, 32, dtype=torch.complex64)}, "holds complex numbers in text, expected real ones"),
+        ({"lips": torch.zeros(18, 500, 2)}, "holds lips of 500 points, expected an outline of 478 at most"),
         ({"mouth": torch.zeros(3)}, "holds 'mouth', expected landmarks, lips"),
         ({"joints": torch.zeros(17, 18, 3)}, "18 rows of landmarks, 17 rows of joints"),
         (
@@ -228,6 +230,18 @@ def test_a_wrong_side_file_leaves_the_video_out(video, cache, changes, expected)
     rewrite(video, **changes)
     assert expected in reason(video, cache)
     assert not list(cache.glob("talk*"))
+
+
+def test_numbers_of_eight_bits_are_numbers(video, cache):
+    rewrite(video, text=torch.ones(4, 32).to(torch.float8_e4m3fn))
+    run(video.path.parent, cache)
+    assert all((sample.text == 1).all() for sample in samples(cache))
+
+
+def test_places_beyond_any_picture_leave_the_clip_out(video, cache):
+    """Whose middle is no number in 32 bits."""
+    rewrite(video, landmarks=torch.full((18, 478, 3), 3e38))
+    assert reason(video, cache) == "its mouth lies outside of the picture."
 
 
 def test_a_broken_side_file_or_caption_is_told(videos, cache):
