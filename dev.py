@@ -2,7 +2,7 @@
 
     python dev.py demo                    the main job: a portrait and speech -> output/demo.mp4
     python dev.py test [PYTEST ARG ...]   every test, or what the arguments select; -m fast: those without a ComfyUI
-    python dev.py check                   linter, formatter and type checker
+    python dev.py check                   linter, formatter, type checker and security linter
     python dev.py serve                   ComfyUI with this pack and the demo's models on http://127.0.0.1:8188
     python dev.py train CONFIG.yaml       train the adapter; also: train prepare ..., train export ... (docs/training.md)
     python dev.py train small             make the small models that the demo runs on anew: hours, and needs espeak-ng
@@ -321,15 +321,17 @@ def launch(folder: str, *target: str, with_pack: bool) -> None:
 
 
 def check() -> int:
-    """Linter, formatter and type checker, all of them whatever the first ones find; the exit status."""
+    """Linter, formatter, type checker, and the security linter over what is published; all of them; the exit status."""
     ruff = PYTHON.with_name("ruff" + PYTHON.suffix)
     # the pack is a package by its folder in custom_nodes, whatever the repository's own folder is called
     parts = [part for folder in ("nodes", "fantasytalking_core") for part in ("-p", f"FantasyTalking.{folder}")]
     types = ["--config-file", ROOT / "pyproject.toml", "--cache-dir", HOSTS / "mypy", *parts]
+    packed = ["__init__.py", "nodes", "fantasytalking_core"]
     commands: list[tuple[list[str | Path], Path]] = [
         ([ruff, "check", ROOT], ROOT),
         ([ruff, "format", "--check", ROOT], ROOT),
         ([PYTHON, "-m", "mypy", *types], BASE / "custom_nodes"),
+        ([PYTHON, "-m", "bandit", "--quiet", "--configfile", "pyproject.toml", "--recursive", *packed], ROOT),
     ]
     return max(subprocess.call([str(part) for part in command], cwd=folder) for command, folder in commands)
 

@@ -5,7 +5,7 @@ Pickles are read with weights-only unpickling: a file that tries to execute some
 
 import heapq
 import json
-import pickle
+import pickle  # for the name of its error  # nosec B403
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeGuard

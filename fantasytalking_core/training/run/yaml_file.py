@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> Any:
             text = file.read(LONGEST + 1)
         if len(text) > LONGEST:
             raise FantasyTalkingError(f"'{path}' is longer than {LONGEST} bytes: expected a YAML file of some lines.")
-        return yaml.load(text.decode("utf-8-sig"), _Loader)
+        return yaml.load(text.decode("utf-8-sig"), _Loader)  # a SafeLoader  # nosec B506
     except FantasyTalkingError:
         raise
     except Exception as error:  # beside YAMLError, whatever a constructor makes of a tag's wrong value
