@@ -20,6 +20,7 @@ from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.audio import AudioWidths
 from fantasytalking_core.host.conditioning import entries_of, with_entries
 from fantasytalking_core.host.patch import apply_adapter
+from fantasytalking_core.speech.speaker import Speaker
 from fantasytalking_core.speech.speech import Speech
 from fantasytalking_core.speech.windows import latent_frames
 
@@ -59,4 +60,4 @@ def random_clip(frames: int, height: int, width: int, fps: float = 23.0) -> tupl
     about = {"concat_latent_image": torch.randn(shape), "concat_mask": torch.ones(1, 1, *shape[2:]), "clip_vision_output": clip}
     positive, negative = ([[torch.randn(1, 512, 4096), dict(about)]] for _ in range(2))
     speech = Speech(torch.randn(round(frames / fps * 50) - 1, 768), frames, fps)
-    return with_entries(positive, entries_of(speech)), negative, {"samples": torch.zeros(shape)}
+    return with_entries(positive, entries_of(Speaker(speech))), negative, {"samples": torch.zeros(shape)}

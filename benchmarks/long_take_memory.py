@@ -33,6 +33,7 @@ from fantasytalking_core.latent_grid import clip_length_from, latent_frames
 from fantasytalking_core.sampling.guidance import Guidance
 from fantasytalking_core.sampling.long_take import OVERLAP, WINDOW
 from fantasytalking_core.speech.recording import Recording
+from fantasytalking_core.speech.speaker import Speaker
 from fantasytalking_core.speech.speech import TOKENS_PER_SECOND, Speech
 
 FPS, RATE, SIZE = 23.0, 16000, 64
@@ -78,7 +79,7 @@ def render(seconds: float) -> None:
     model, vae = random_model(128, 2, 64, projected=64), random_vae(2)
     positive, negative = ([[torch.randn(1, 32, 4096), {}]] for _ in range(2))
     take = Take(
-        model, vae, with_entries(positive, entries_of(speech)), negative, torch.rand(1, SIZE, SIZE, 3), None,
+        model, vae, with_entries(positive, entries_of(Speaker(speech))), negative, torch.rand(1, SIZE, SIZE, 3), None,
         Guidance(1.0, 3.0), "euler", torch.tensor([1.0, 0.0]), 0, WINDOW, OVERLAP, sound,
     )  # fmt: skip
     started = time.monotonic()

@@ -68,7 +68,7 @@ def window_attention(
 
     Args:
         q: `[B, T·S, C]`, frame-major.
-        k, v: `[1 or B, L + 1, C]`, the last row zero.
+        k, v: `[1 or B, L + 1, C]`, the last row zero; wherever they are, only what is heard comes to the query.
         windows: int64 `[1 or B, T, l′]`.
         mask: `window_mask(windows, q.dtype)`, when the caller has it already.
 
@@ -80,7 +80,7 @@ def window_attention(
 
     def gather(rows: torch.Tensor) -> torch.Tensor:
         item = torch.arange(rows.shape[0], device=rows.device)[:, None, None]
-        picked = rows[item, windows]  # PADDING, −1, is the last row
+        picked = rows[item, windows.to(rows.device)].to(q)  # PADDING, −1, is the last row
         return rearrange(picked.expand(batch, -1, -1, -1), "b t n c -> (b t) n c")
 
     if mask.shape[0] != batch * frames:
@@ -104,7 +104,7 @@ def clip_attention(
         k, v: `[1 or B, L + 1, C]`, the last row zero (and left out here).
         lengths: int64 `[B]`, tokens of each clip where they differ; later ones are masked.
     """
-    k, v = (t[:, :-1].expand(q.shape[0], -1, -1) for t in (k, v))
+    k, v = (t[:, :-1].to(q).expand(q.shape[0], -1, -1) for t in (k, v))
     mask = None
     if lengths is not None:
         mask = hidden(torch.arange(k.shape[1], device=q.device) >= lengths[:, None, None], q.dtype)
@@ -113,5 +113,12 @@ def clip_attention(
 
 def face_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, attention: Attention = sdpa) -> torch.Tensor:
     """Every video token attends to every identity token (Eq. 4): q `[B, N, C]`, k and v `[1 or B, M, C]`."""
-    k, v = (t.expand(q.shape[0], -1, -1) for t in (k, v))
+    k, v = (t.to(q).expand(q.shape[0], -1, -1) for t in (k, v))
     return attention(q, k, v, heads)
+
+
+def token_mask(mask: torch.Tensor) -> torch.Tensor:
+    """How strongly each video token hears somebody: of a mask `[T, h, w]` on the latent grid the mean of each token's
+    2 × 2 latent pixels, frame-major, `[1, T·S, 1]`."""
+    tokens = nn.functional.avg_pool2d(mask[:, None], 2, ceil_mode=True)  # the DiT pads an odd side
+    return rearrange(tokens, "t 1 h w -> 1 (t h w) 1")

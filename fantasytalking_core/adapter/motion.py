@@ -16,7 +16,7 @@ import torch
 from einops import rearrange, reduce
 from torch import nn
 
-from ..errors import FantasyTalkingError
+from ..errors import FantasyTalkingError, short
 
 NEUTRAL = 0.5
 """Both coefficients at inference in the paper."""
@@ -38,8 +38,8 @@ class Motion:
 
     def __post_init__(self) -> None:
         for name, value in (("expression", self.expression), ("body", self.body)):
-            if not 0.0 <= value <= 1.0:
-                raise FantasyTalkingError(f"{name} is {value:g}, expected 0 (still) to 1 (lively); 0.5 is neutral.")
+            if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+                raise FantasyTalkingError(f"{name} is {short(value)}, expected 0 (still) to 1 (lively); 0.5 is neutral.")
 
     def coefficients(self) -> torch.Tensor:
         """`[1, 2]` float32: ω_l, ω_b."""

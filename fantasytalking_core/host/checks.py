@@ -24,7 +24,8 @@ def uncompiled(dit: Any) -> Any:
 
 def check_model(model: ModelPatcher, widths: AudioWidths) -> None:
     """Refuse a MODEL that the adapter does not fit."""
-    dit = uncompiled(model.get_model_object("diffusion_model"))
+    has_dit = hasattr(model.model, "diffusion_model")  # an adapter or a VAE on the socket has none
+    dit = uncompiled(model.get_model_object("diffusion_model")) if has_dit else model.model
     kind = type(dit).__name__
     if kind != "WanModel":
         raise FantasyTalkingError(f"The model is a {kind}, expected a Wan I2V DiT: load {IMAGE_TO_VIDEO}.")

@@ -10,7 +10,7 @@ from ..errors import FantasyTalkingError
 from ..sampling.guidance import Guidance, Pass, Passes, step_of
 from .checks import check_conditioning, check_portrait
 from .conditioning import IDENTITY, MOTION, SPEECH, Conditioning, carries, hearing_as, without_speech
-from .patch import adapter_of, applied_strengths
+from .patch import applied
 
 CONDS = {
     Pass.SPEECH: "positive",
@@ -95,7 +95,7 @@ def check_wiring(model: ModelPatcher, positive: Conditioning, negative: Conditio
     for conditioning, name in ((positive, "positive"), (negative, "negative")):
         check_conditioning(conditioning, name, "FantasyTalking Conditioning")
         check_portrait(conditioning, name)
-    has_speech, adapter = carries(positive, SPEECH), adapter_of(model)
+    has_speech, adapter = carries(positive, SPEECH), applied(model)
     if not has_speech and carries(negative, SPEECH):
         raise FantasyTalkingError("The speech is in the negative conditioning: swap positive and negative.")
     added = [name for name, entry in ADDED.items() if carries(positive, entry)]
@@ -104,7 +104,7 @@ def check_wiring(model: ModelPatcher, positive: Conditioning, negative: Conditio
             f"The conditioning carries {' and '.join(added)}, but the model has no FantasyTalking adapter to use it: "
             "wire the model through Apply Adapter."
         )
-    if adapter is not None and not has_speech and applied_strengths(model).audio_strength != 0:
+    if adapter is not None and not has_speech and adapter.audio_strength != 0:
         raise FantasyTalkingError(
             "The positive conditioning carries no speech, and the face would not speak: wire it through FantasyTalking "
             "Conditioning, or set audio_strength to 0."

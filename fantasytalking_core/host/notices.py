@@ -8,7 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from ..adapter.motion import NEUTRAL
 from ..motion.notices import untrained
 from ..speech.waveform import TRAINED_FRAMES
-from .conditioning import MOTION, SPEECH, Conditioning, conds_of
+from .conditioning import MOTION, Conditioning, conds_of, speakers_of
 from .patch import adapter_of
 
 PIXELS_PER_TOKEN = 2
@@ -46,8 +46,7 @@ def untrained_motion(model: ModelPatcher, positive: Conditioning) -> list[str]:
 
 
 def _frames(options: dict) -> int:
-    speech = conds_of(options).get(SPEECH)
-    return 0 if speech is None else speech.cond.frames
+    return max((speaker.speech.frames for speaker in speakers_of(options)), default=0)
 
 
 def video_tokens(latent: torch.Tensor) -> int:

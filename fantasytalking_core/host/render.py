@@ -24,10 +24,10 @@ from ..sampling.guidance import Guidance
 from ..sampling.long_take import Window, plan
 from ..speech.recording import Recording
 from ..speech.speech import Speech
-from .conditioning import SPEECH, Conditioning, conds_of, entries_of, with_entries
+from .conditioning import Conditioning, entries_of, speakers_of, with_entries
 from .guider import FantasyTalkingGuider
 from .job import Job, digest
-from .patch import adapter_of, applied_strengths
+from .patch import applied
 from .streamed_decoding import REBUILT_FROM, StreamedDecoding
 from .video_file import join, write_part
 
@@ -88,12 +88,14 @@ class Take:
 
     def made_of(self) -> dict[str, str]:
         """Digests of everything that decides the frames, for a job to be known again after a restart."""
-        adapter = adapter_of(self.model)
+        adapter = applied(self.model)
         sound = () if self.sound is None else (self.sound.samples, self.sound.rate)
         settings = (self.guidance, self.sampler_name, self.seed, self.window, self.overlap)
         return {
             "model": digest(*fingerprint(self.model.model.diffusion_model, self.model)),
-            "adapter": "" if adapter is None else digest(*fingerprint(adapter), applied_strengths(self.model)),
+            "adapter": ""
+            if adapter is None
+            else digest(*fingerprint(adapter.adapter), adapter.audio_strength, adapter.identity_strength),
             "vae": digest(*fingerprint(self.vae.first_stage_model)),
             "conditioning": digest(*_flat(self.positive), *_flat(self.negative)),
             "portrait": digest(self.portrait, *_flat(self.clip_vision_output)),
@@ -109,8 +111,8 @@ def speech_of(positive: Conditioning) -> Speech:
         FantasyTalkingError: there is none.
     """
     for _, options in positive:
-        if (speech := conds_of(options).get(SPEECH)) is not None:
-            return speech.cond
+        if speakers := speakers_of(options):
+            return speakers[0].speech
     raise FantasyTalkingError(
         "The positive conditioning carries no speech, and the video would have no length: wire FantasyTalking Conditioning "
         "between the prompts and Render."
@@ -261,8 +263,9 @@ def conditioning_of(window: Window, conditioning: Conditioning) -> Conditioning:
     for text, options in conditioning:
         cut = {key: options[key][:, :, : window.latents] for key in ("concat_latent_image", "concat_mask") if key in options}
         items += [[text, {**options, **cut}]]
-        if (speech := conds_of(options).get(SPEECH)) is not None:
-            items[-1:] = with_entries(items[-1:], entries_of(speech.cond.part(window.places())))
+        if speakers := speakers_of(options):
+            part = entries_of(*(speaker.part(window.places()) for speaker in speakers))
+            items[-1:] = with_entries(items[-1:], part)
     return items
 
 

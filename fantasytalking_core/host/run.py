@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from ..adapter.keys_values import RunCache
+from ..adapter.identity import FaceTokens
+from ..adapter.keys_values import KeyValuePair
 from ..errors import FantasyTalkingError
 from .model_call import Call
 
@@ -16,9 +17,13 @@ class Run:
     """One sampling run."""
 
     def __init__(self) -> None:
-        self.cache = RunCache()
+        self.faces: dict[tuple[int, torch.device], tuple[FaceTokens, dict[int, KeyValuePair]]] = {}
         self.was_added = False
         self.missed: set[float] = set()
+
+    def kept(self, face: FaceTokens, device: torch.device) -> dict[int, KeyValuePair]:
+        """Keys and values that the DiT's own weights on a device have made of a face."""
+        return self.faces.setdefault((id(face), device), (face, {}))[1]
 
     def after(self, call: Call, sigma: torch.Tensor, dit: Any) -> None:
         """Look at a model call that has ended.

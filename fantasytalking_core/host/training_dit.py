@@ -17,10 +17,8 @@ from einops import rearrange
 from torch.utils.checkpoint import checkpoint
 
 from ..adapter.adapter import Adapter
-from ..adapter.attention import window_mask
 from ..adapter.audio import AudioWidths
 from ..adapter.identity import STRENGTH
-from ..adapter.keys_values import CallKeysValues
 from ..errors import FantasyTalkingError, first_line, short
 from ..training.data.sample import Sample
 from ..training.run.dataset import Batch
@@ -28,7 +26,7 @@ from ..training.run.step import Added
 from .checks import IMAGE_TO_VIDEO, check_model, uncompiled
 from .cross_attention import joined
 from .folders import model_path
-from .model_call import Call
+from .model_call import Call, Voice
 from .timestep import timestep_embedding_plus
 
 MASK_CHANNELS = 4
@@ -162,21 +160,13 @@ class TrainingDit:
         """What joins in, at the paper's strengths λ1 = 1 and λ2 = 0.5."""
         parts = 1 if added.windows is None else added.windows.shape[1]
         tokens = shape[2] * ((shape[3] + 1) // 2) * ((shape[4] + 1) // 2)
-        mask = None if added.windows is None else window_mask(added.windows, self.dtype)
         return Call(
-            dit=self.dit,
-            adapter=None,
-            cache=None,
-            speech=None,
-            windows=None,
-            identity=None,
+            voices=(Voice(added.speech, added.windows),),
+            face=added.face,
             audio_strength=1.0,
             identity_strength=STRENGTH,
+            frames=parts,
             tokens_per_frame=tokens // parts,
-            first_token=0,
-            weights_change=False,
-            speech_keys_values=(CallKeysValues(added.speech, added.windows), mask),
-            face_keys_values=added.face,
         )
 
     def recomputed(self, index: int, call: Call, image_tokens: int) -> Callable[..., dict[str, torch.Tensor]]:

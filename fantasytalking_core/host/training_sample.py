@@ -21,6 +21,7 @@ from ..adapter.motion import Motion
 from ..errors import FantasyTalkingError, first_line, short
 from ..sampling.guidance import Guidance
 from ..sampling.schedule import sigmas
+from ..speech.speaker import Speaker
 from ..speech.speech import Speech
 from ..training.data.sample import Sample
 from ..training.run.config import Config, Level
@@ -102,7 +103,7 @@ def conditioning(
         return with_entries([[padded(text, dataset.config.text_rows)[None], dict(image_options)]], entries)
 
     speech = Speech(sample.speech.float(), dataset.index.frames, dataset.index.fps)
-    positive = with_entries(with_text(sample.text), entries_of(speech, clip_level=level == "clip"))
+    positive = with_entries(with_text(sample.text), entries_of(Speaker(speech), clip_level=level == "clip"))
     return positive, with_text(dataset.null_text)
 
 

@@ -92,18 +92,19 @@ def block(host, model, adapter, windows, speech):
     """The reference block's cross-attention on the host, with the speech in it as at sampling."""
     index = numbers("block/cross_attn")["block_index"]
     data = tensors("block/cross_attn")
-    call = host.core("host.model_call").Call(
-        dit=model.model.diffusion_model,
-        adapter=adapter.model,
-        cache=None,
-        speech=speech,
-        windows=windows,
-        identity=None,
+    call_module, keys_values = host.core("host.model_call"), host.core("adapter.keys_values")
+    voices = ()
+    if speech is not None:
+        with torch.inference_mode():
+            of_speech = keys_values.of_speech(adapter.model.audio, speech.tokens, torch.device("cpu"), torch.float32)
+        voices = (call_module.Voice(of_speech, windows),)
+    call = call_module.Call(
+        voices=voices,
+        face=None,
         audio_strength=1.0,
         identity_strength=0.5,
-        weights_change=False,
+        frames=5,
         tokens_per_frame=numbers("block/cross_attn")["tokens_per_latent_frame"],
-        first_token=0,
     )
     dit = model.model.diffusion_model
     with torch.inference_mode(), host.core("host.cross_attention").joined(dit, call):

@@ -1,4 +1,4 @@
-"""Keys and values: once per sampling run and token, within the adapter's own size, and gone afterwards."""
+"""Keys and values: once per sampling run and token, before its first step, and gone afterwards."""
 
 import gc
 import weakref
@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from support.runs import Watch, apply, clip, hear, ksample, sample, speech
+from support.runs import apply, clip, hear, ksample, sample, speech
 
 
 @pytest.fixture
@@ -25,15 +25,16 @@ def computed(host, monkeypatch) -> list[int]:
 
 @pytest.fixture
 def kept(host, monkeypatch) -> list[weakref.ref]:
-    """Every store of keys and values that a run makes."""
-    keys_values, refs = host.core("adapter.keys_values"), []
-    real = keys_values.SpeechKeysValues.__init__
+    """The keys that a run makes."""
+    key_value = host.core("adapter.attention").KeyValue
+    real, refs = key_value.forward, []
 
-    def noted(self, *args, **kwargs):
-        refs.append(weakref.ref(self))
-        real(self, *args, **kwargs)
+    def noted(self, tokens):
+        pair = real(self, tokens)
+        refs.append(weakref.ref(pair[0]))
+        return pair
 
-    monkeypatch.setattr(keys_values.SpeechKeysValues, "__init__", noted)
+    monkeypatch.setattr(key_value, "forward", noted)
     return refs
 
 
@@ -61,11 +62,11 @@ def test_the_next_run_computes_them_anew(host, run, model, adapter, computed):
     assert len(computed) == 4
 
 
-def long_clip(host, run, adapter):
-    """A speech whose keys and values would take more memory than the adapter."""
+def long_clip(host, run):
+    """A speech whose keys and values stay in main memory."""
     frames = 4 * 220 + 1
     voice = speech(host, frames)
-    assert 2 * 2 * 256 * 4 * len(voice.tokens) > sum(p.numel() * p.element_size() for p in adapter.model.parameters())
+    assert len(voice.tokens) > host.core("adapter.keys_values").ON_DEVICE
     positive, negative, latent = clip(frames)
     return voice, hear(run, positive, negative, voice), latent
 
@@ -84,24 +85,33 @@ def windowed(run, model):
     )[0]
 
 
-def test_those_of_a_long_speech_are_computed_per_call_for_the_tokens_in_its_window(host, run, model, adapter, computed):
-    voice, heard, latent = long_clip(host, run, adapter)
-    watch = Watch()
-    patched = watch.on(windowed(run, apply(run, model, adapter)))
-    sample(run, patched, *heard, latent, steps=1, audio_cfg=4.0)
-    calls = [call for call in watch.calls if 0 in call["passes"]]
-    windows = voice.windows()
-    needed = [len(set(windows[call["frames"]].flatten().tolist()) - {-1}) for call in calls]
-    assert computed == [n for n in needed for _ in range(2)]
-    assert max(computed) * 5 < len(voice.tokens)
+def test_those_of_a_long_speech_are_computed_once_too_and_a_call_takes_what_it_hears(
+    host, run, model, adapter, computed, watch
+):
+    voice, heard, latent = long_clip(host, run)
+    sample(run, windowed(run, apply(run, model, adapter)), *heard, latent, steps=1, audio_cfg=4.0)
+    assert computed == [len(voice.tokens)] * 2
+    taken = {tuple(windows.shape) for windows in watch.windows}
+    assert taken and all(frames <= 22 for _, frames, _ in taken)  # a window's, and its anchor
 
 
-def test_per_call_or_kept_the_result_is_the_same(host, run, model, adapter, monkeypatch):
-    voice, heard, latent = long_clip(host, run, adapter)
+def test_wherever_they_are_the_result_is_the_same(host, run, model, adapter, monkeypatch):
+    _, heard, latent = long_clip(host, run)
     patched = windowed(run, apply(run, model, adapter))
-    per_call = sample(run, patched, *heard, latent, steps=1)
-    monkeypatch.setattr(host.core("adapter.adapter").Adapter, "bytes", lambda self: 1 << 40)
-    torch.testing.assert_close(sample(run, patched, *heard, latent, steps=1), per_call, atol=1e-5, rtol=0)
+    taken = sample(run, patched, *heard, latent, steps=1)
+    monkeypatch.setattr(host.core("adapter.keys_values"), "ON_DEVICE", 10**6)
+    assert torch.equal(sample(run, patched, *heard, latent, steps=1), taken)
+
+
+def test_they_are_there_before_the_first_step(host, run, model, adapter, computed):
+    positive, negative, latent = clip(17)
+    heard, calls = hear(run, positive, negative, speech(host, 17)), []
+    patched = apply(run, model, adapter)
+    patched.add_wrapper_with_key(
+        "apply_model", "seen", lambda executor, *a, **k: (calls.append(len(computed)), executor(*a, **k))[1]
+    )
+    sample(run, patched, *heard, latent, steps=1)
+    assert calls and set(calls) == {2}
 
 
 def test_nothing_stays_when_the_run_has_ended(host, run, model, adapter, kept):

@@ -5,7 +5,6 @@ import logging
 import pytest
 import torch
 
-from fantasytalking_core.speech.windows import window_map
 from support.reference import Case, numbers, tensors
 from support.runs import apply, clip, hear, ksample, sample, speech, velocity
 
@@ -101,7 +100,9 @@ def test_at_clip_level_the_model_predicts_what_the_release_does(host, run, model
     conditioning = host.core("host.conditioning")
     whole = host.core("speech.speech").Speech(recorded["audio_feat"][0], case.frames, 23.0)
     positive, negative = case.conditioning()
-    positive = conditioning.with_entries(positive, conditioning.entries_of(whole, clip_level=True))
+    positive = conditioning.with_entries(
+        positive, conditioning.entries_of(host.core("speech.speaker").Speaker(whole), clip_level=True)
+    )
     sigma = numbers("dit/case_a")["timesteps"][1] / 1000
 
     guider = run("BasicGuider", model=apply(run, model, adapter), conditioning=positive)[0]
@@ -195,7 +196,7 @@ def test_speech_in_the_negative_is_an_error(host, run, model, adapter):
         sample(run, apply(run, model, adapter), negative, heard, latent)
 
 
-def test_two_windows_maps_of_different_frames_are_not_batched(host):
-    windows = host.core("host.conditioning").WindowMap
-    first, second = (windows(window_map(36, 17)[None, part]) for part in (slice(0, 2), slice(2, 4)))
-    assert first.can_concat(windows(first.cond.clone())) and not first.can_concat(second)
+def test_calls_for_different_latent_frames_are_not_batched(host):
+    places = host.core("host.conditioning").Places
+    first, second = (places(torch.tensor([frames])) for frames in ([0, 1], [2, 3]))
+    assert first.can_concat(places(first.cond.clone())) and not first.can_concat(second)

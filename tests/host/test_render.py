@@ -111,7 +111,7 @@ def test_a_later_window_is_held_to_the_portrait_and_to_what_was_before(host, run
     assert positive["concat_latent_image"].shape[2] == 5 and positive["concat_mask"][0, 0, :, 0, 0].tolist() == [0, 1, 1, 1, 1]
     assert torch.equal(held[:, :, :1], positive["concat_latent_image"][:, :, :1])
     windows = voice.windows()
-    part = positive["model_conds"][host.core("host.conditioning").SPEECH].cond
+    part = positive["model_conds"][host.core("host.conditioning").SPEECH].cond[0].speech
     for row, place in zip(part.windows(), [0, 3, 4, 5, 6], strict=True):
         assert torch.equal(part.tokens[row[row >= 0]], voice.tokens[windows[place][windows[place] >= 0]])
 

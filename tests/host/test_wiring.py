@@ -119,14 +119,14 @@ def test_speech_of_no_numbers_is_named_before_the_first_step(host, run, model, a
     assert not watch.calls
 
 
-def test_a_weight_of_no_number_is_named_in_the_first_step(host, run, model, adapter, watch):
+def test_a_weight_of_no_number_is_named_before_the_first_step(host, run, model, adapter, watch):
     with torch.inference_mode():
         adapter.model.audio.blocks[1].v_proj.weight[5, 2] = math.inf
     positive, negative, latent = clip(FRAMES)
     heard = hear(run, positive, negative, speech(host, FRAMES))
     with pytest.raises(ValueError, match=r"The adapter makes NaN or infinite numbers of the speech \(in block 1\)"):
         sample(run, watch.on(apply(run, model, adapter)), *heard, latent, steps=20)
-    assert len({call["sigma"] for call in watch.calls}) == 1
+    assert not watch.calls
 
 
 # ------------------------------------------------------------------------------------------------------ said on the node

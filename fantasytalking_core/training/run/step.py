@@ -4,7 +4,6 @@ The adapter is a submodule, the DiT is not: what wraps the step for several proc
 frozen weights.
 """
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from ...adapter.adapter import Adapter
-from ...adapter.keys_values import BlockKeysValues, KeyValuePair
+from ...adapter.keys_values import KeysValues, KeyValuePair
 from ...speech.windows import PADDING
 from ..data.sample import Sample
 from .config import Level
@@ -32,9 +31,9 @@ class Added:
         motion: `[B, C]`.
     """
 
-    speech: BlockKeysValues
+    speech: KeysValues
     windows: torch.Tensor | None
-    face: BlockKeysValues | None
+    face: KeysValues | None
     motion: torch.Tensor | None
 
 
@@ -104,27 +103,28 @@ class TrainingStep(nn.Module):
         face = motion = None
         if identity is not None:
             tokens = identity.resampler(batch.face) * batch.has_face[:, None, None]
-            face = self.keys_values(tokens, lambda index, rows: identity.blocks[index](rows))
+            face = self.keys_values(tokens, identity.blocks)
         if network is not None:
             motion = network(batch.motion)
         return Added(
-            self.keys_values(speech, lambda index, rows: audio.blocks[index](rows)),
+            self.keys_values(speech, audio.blocks),
             windows_of(batch, level),
             face,
             motion,
         )
 
-    def keys_values(self, rows: torch.Tensor, key_value: Callable[[int, torch.Tensor], KeyValuePair]) -> BlockKeysValues:
-        """In the DiT's type, from weights in float32."""
+    def keys_values(self, rows: torch.Tensor, blocks: nn.ModuleList) -> KeysValues:
+        """In the DiT's type, from weights in float32; computed where a block asks for them."""
         dtype = self.dit.dtype
+        rows = rows.to(dtype)
 
-        def cast(index: int, rows: torch.Tensor) -> KeyValuePair:
+        def of_block(index: int) -> KeyValuePair:
             if dtype == torch.float32:
-                return key_value(index, rows)
+                return blocks[index](rows)
             with torch.autocast(rows.device.type, dtype, cache_enabled=False):
-                return key_value(index, rows)
+                return blocks[index](rows)
 
-        return BlockKeysValues(rows.to(dtype), cast, keep=False)
+        return of_block
 
 
 def windows_of(batch: Batch, level: Level) -> torch.Tensor | None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fantasytalking_core.adapter.file import save_adapter
+from fantasytalking_core.speech.speaker import Speaker
 from fantasytalking_core.training.run.config import Drop
 from fantasytalking_core.training.run.dataset import Dataset, collate
 from fantasytalking_core.training.run.new_adapter import adapter_of
@@ -91,7 +92,7 @@ def test_training_predicts_what_the_nodes_predict(host, run, models, world, step
     }
     speech = host.core("speech.speech").Speech(batch.speech[0], training.FRAMES, training.FPS)
     entries = {
-        **conditioning.entries_of(speech, clip_level=level == "clip"),
+        **conditioning.entries_of(Speaker(speech), clip_level=level == "clip"),
         **conditioning.entries_of_face(host.core("adapter.identity").FaceEmbedding(batch.face[0])),
         **conditioning.entries_of_motion(host.core("adapter.motion").Motion(*batch.motion[0].tolist())),
     }
