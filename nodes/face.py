@@ -2,7 +2,7 @@
 
 import comfy.utils
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..fantasytalking_core.face import crop as face_crop
 from ..fantasytalking_core.face import find
@@ -99,19 +99,8 @@ class FantasyTalkingCropFace(io.ComfyNode):
             torch.stack(masks),
             preview,
             face_crop.landmarks_in(crops, faces, connections).to_host(),
-            ui=_PicturesAndText(preview[:MOST_SHOWN], said),
+            ui=shown.PicturesAndText(preview[:MOST_SHOWN], said),
         )
-
-
-class _PicturesAndText(ui.PreviewImage):
-    """Pictures on a node, and in its history what it said."""
-
-    def __init__(self, images: torch.Tensor, said: ui.PreviewText) -> None:
-        super().__init__(images)
-        self.said = said
-
-    def as_dict(self) -> dict:
-        return {**super().as_dict(), **self.said.as_dict()}
 
 
 NODES = [FantasyTalkingCropFace]

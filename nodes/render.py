@@ -19,7 +19,7 @@ from ..fantasytalking_core.speech.recording import Recording
 from ..fantasytalking_core.speech.video_sound import video_sound
 from ..fantasytalking_core.speech.waveform import Stretch
 from . import shown, sockets
-from .sampling import OURS, check_interval, guidance_inputs, shift_input, sigmas_of, steps_input
+from .sampling import OURS, check_interval, economy_inputs, guidance_inputs, shift_input, sigmas_of, steps_input
 
 
 def output_place(filename_prefix: str, width: int = 0, height: int = 0) -> tuple[Path, str, int, str]:
@@ -101,6 +101,7 @@ class FantasyTalkingRender(io.ComfyNode):
                     "keep_parts", default=False, optional=True,
                     tooltip="Keep the folder with the parts and their latents beside the finished video.",
                 ),
+                *economy_inputs(),
             ],
             outputs=[io.Video.Output(display_name="video", tooltip="The finished video, a file.")],
         )  # fmt: skip
@@ -114,6 +115,7 @@ class FantasyTalkingRender(io.ComfyNode):
         cls, model, positive, negative, vae, start_image, seed: int, steps: int, text_cfg: float, audio_cfg: float,
         audio_start_percent: float, audio_end_percent: float, sampler_name: str, scheduler: str, shift: float, window: int,
         overlap: int, filename_prefix: str, clip_vision_output=None, audio=None, keep_parts: bool = False,
+        guidance_every: int = 1, ease_in_silence: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         sockets.expected(model, ModelPatcher, "model", "Apply Adapter")
         for conditioning, name in ((positive, "positive"), (negative, "negative")):
@@ -121,7 +123,9 @@ class FantasyTalkingRender(io.ComfyNode):
         portrait, speech = pictures(start_image, "start_image")[:1], speech_of(positive)
         take = Take(
             model, vae, positive, negative, portrait, clip_vision_output,
-            guidance.Guidance(text_cfg, audio_cfg, audio_start_percent, audio_end_percent),
+            guidance.Guidance(
+                text_cfg, audio_cfg, audio_start_percent, audio_end_percent, guidance_every, ease_in_silence
+            ),
             sampler_name, sigmas_of(model, scheduler, steps, shift), seed, window, overlap,
             None if audio is None else video_sound(Stretch.of(Recording.of(audio), speech.frames, speech.fps)),
         )  # fmt: skip

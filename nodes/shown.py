@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from comfy_api.latest import io, ui
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
@@ -25,6 +26,17 @@ def text(*lines: str, warnings: Sequence[str] = (), progress: str = "", log: boo
     if node is not None and server is not None and server.client_id is not None:
         server.send_progress_text(shown, node.node_id, server.client_id)
     return ui.PreviewText(shown)
+
+
+class PicturesAndText(ui.PreviewImage):
+    """Pictures on a node, and in its history what it said."""
+
+    def __init__(self, images: torch.Tensor, said: ui.PreviewText) -> None:
+        super().__init__(images)
+        self.said = said
+
+    def as_dict(self) -> dict:
+        return {**super().as_dict(), **self.said.as_dict()}
 
 
 def video_ui(path: Path, output: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 
 from ..errors import FantasyTalkingError, check_number
 from .detector import Box
+from .drawing import Drawing
 from .landmarks import FaceLandmarks
 
 MAX_PADDING = 2.0
@@ -88,27 +89,8 @@ def landmarks_in(crops: Sequence[Crop], faces: Sequence[Box], connections: Mappi
 
 def preview(picture: torch.Tensor, faces: Sequence[Box], face_index: int, crop: Crop) -> torch.Tensor:
     """The picture `[H, W, 3]` with every face's box and index, and the square that is cut out."""
-    import numpy as np
-    from PIL import Image, ImageDraw, ImageFont
-
-    image = Image.fromarray((picture.detach().cpu() * 255).round().byte().numpy())
-    draw, short = ImageDraw.Draw(image), min(image.size)
-    line, font = max(1, round(short / 200)), ImageFont.load_default(max(10, round(short / 24)))
-
-    def outline(left: float, top: float, right: float, bottom: float, colour: tuple[int, int, int], width: int) -> None:
-        # What lies outside is drawn along the edge, so that it is seen where the picture ends.
-        corners = max(0, left), max(0, top), min(image.width, right) - 1, min(image.height, bottom) - 1
-        if corners[0] <= corners[2] and corners[1] <= corners[3]:
-            draw.rectangle(corners, outline=colour, width=width)
-
-    outline(crop.left, crop.top, crop.left + crop.side, crop.top + crop.side, CHOSEN, 2 * line)
+    drawing = Drawing(picture)
+    drawing.outline(crop.left, crop.top, crop.left + crop.side, crop.top + crop.side, CHOSEN, 2 * drawing.line)
     for index in sorted(range(len(faces)), key=lambda index: index == face_index):  # the chosen one on top
-        face, colour = faces[index], CHOSEN if index == face_index else OTHER
-        outline(face.left, face.top, face.right, face.bottom, colour, line)
-        left, top, right, bottom = draw.textbbox((0, 0), str(index), font=font)
-        width, height = right - left + 4 * line, bottom - top + 4 * line
-        x = min(max(0, face.left), image.width - width)
-        y = min(max(0, face.top - height), image.height - height)
-        draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
-        draw.text((x + 2 * line - left, y + 2 * line - top), str(index), fill=(0, 0, 0), font=font)
-    return torch.from_numpy(np.array(image)).to(picture.device, torch.float32) / 255
+        drawing.face(faces[index], index, CHOSEN if index == face_index else OTHER)
+    return drawing.finished()

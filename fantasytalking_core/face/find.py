@@ -56,6 +56,7 @@ def find_faces(
     landmarks: Any = None,
     landmarker: Callable[[], Landmarker] = Landmarker,
     done: Callable[[int], Any] = lambda count: None,
+    by_hand: str = "",
 ) -> tuple[list[Found], list[str]]:
     """The faces of every picture, and what should be known of how they were found.
 
@@ -65,6 +66,7 @@ def find_faces(
         landmarks: a host's FACE_LANDMARKS; go before the mask.
         landmarker: gives the host's detector, where neither is given.
         done: called with the number of pictures that were looked at.
+        by_hand: what else to do where no face is found, of who has no input for a mask.
 
     Raises:
         FantasyTalkingError: a picture too small or without a face, an empty mask, landmarks or a mask of others.
@@ -76,7 +78,7 @@ def find_faces(
         )
     if landmarks is not None:
         found = _of_landmarks(landmarks_of(landmarks, pictures), LANDMARKS)
-        _refuse_none(found, f"lower min_confidence of {DETECTOR}, or wire a mask instead of face_landmarks.")
+        _refuse_none(found, f"lower min_confidence of {DETECTOR}, or {by_hand or 'wire a mask instead of face_landmarks'}.")
         return found, []
     if mask is not None:
         return [Found((box,), MASK) for box in _mask_boxes(mask, pictures)], []
@@ -89,9 +91,8 @@ def find_faces(
         if cascade is not None and not found[index].boxes:
             found[index] = Found(tuple(cascade(picture)), CASCADE)
         done(1)
-    _refuse_none(
-        found, " ".join([f"wire face_landmarks from {DETECTOR}, or a mask painted over the face.", host.missing]).strip()
-    )
+    todo = f"wire face_landmarks from {DETECTOR}, or {by_hand or 'a mask painted over the face'}."
+    _refuse_none(found, f"{todo} {host.missing}".strip())
     less_sure = [number for number, one in enumerate(found, 1) if one.by == CASCADE]
     if not less_sure:
         return found, []

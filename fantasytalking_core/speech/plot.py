@@ -91,6 +91,7 @@ def plot(speech: Speech) -> torch.Tensor:
     for index, (first, last) in enumerate(ranges):
         row = _Row(draw, speech, first, last, HEAD + index * height, lane_count)
         row.silence()
+        row.pauses(shown)
         row.boundaries()
         if lane_count:
             row.latent_boundaries(shown)
@@ -110,7 +111,7 @@ def _head(draw: ImageDraw.ImageDraw, speech: Speech) -> None:
         facts.append(f"{speech.silence:.2f} s of silence added")
     draw.text((LEFT, 12), f"speech: {speech.frames} frames, {speech.seconds:.2f} s at {speech.fps:g} fps", SOUND, title)
     draw.text((WIDTH - RIGHT, 17), " · ".join(facts), INK, small, anchor="ra")
-    legend = "bars: what each latent frame hears; bright: while it is shown"
+    legend = "bars: what each latent frame hears; bright: while it is shown; shaded at the loudness: heard as silence"
     if not latent_frames_fit(speech.frames):
         legend = "the clip is too long for its latent frames to be drawn"
     draw.text((LEFT, 44), legend, INK, small)
@@ -150,6 +151,13 @@ class _Row:
             self.draw.rectangle((start, self.top, self.end, self.bottom), GAP)
         if self.end - start > MIN_LABEL:
             self.draw.text(((start + self.end) / 2, self.top + 4), "silence added", INK, self.small, anchor="ma")
+
+    def pauses(self, shown: torch.Tensor) -> None:
+        """Shade the latent frames in which ease_in_silence counts the speech as silent."""
+        for begin, end in shown[~self.speech.speaking()].tolist():
+            left, right = self.at(begin), min(self.at(end), self.end)
+            if right > left:
+                self.draw.rectangle((left, self.loud_top, right, self.bottom), GAP)
 
     def boundaries(self) -> None:
         if self.frame >= MIN_FRAME:

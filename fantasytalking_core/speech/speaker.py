@@ -92,6 +92,22 @@ def together(others: Sequence[Speaker], speaker: Speaker) -> tuple[Speaker, ...]
     return (*others, speaker)
 
 
+def speaking(speakers: Sequence[Speaker], height: int, width: int) -> torch.Tensor | None:
+    """`[T, height, width]` or `[T, 1, 1]`, on the latent grid: 1 where somebody is heard who speaks, 0 where those who are
+    heard there are silent; None where nobody is silent at any time."""
+    spoken = [speaker.speech.speaking().float()[:, None, None] for speaker in speakers]
+    if all(each.all() for each in spoken):
+        return None
+    anywhere = torch.stack(spoken).amax(0)
+    masks = [speaker.latent_mask(height, width) for speaker in speakers]
+    if any(mask is None for mask in masks):
+        return anywhere
+    heard = [mask.expand(len(anywhere), -1, -1) for mask in masks if mask is not None]
+    total = torch.stack(heard).sum(0)
+    share = torch.stack([mask * each for mask, each in zip(heard, spoken, strict=True)]).sum(0) / total
+    return torch.where(total > 0, share, anywhere)
+
+
 def notices(speakers: Sequence[Speaker]) -> list[str]:
     """What several speakers may suffer from."""
     if len(speakers) < 2:

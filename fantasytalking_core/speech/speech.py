@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..latent_grid import TEMPORAL, latent_frames, video_frames
+from .silence import speaking
 from .windows import PADDING, window_map
 
 TOKENS_PER_SECOND = 50
@@ -61,6 +62,7 @@ class Speech:
         fps: frames per second.
         sound: what it looks like; None where only the tokens are known.
         map: of a part of a clip: int64 `[T, l′]`, its window map, of which the whole clip decided; None: this is the whole.
+        spoken: of a part of a clip: bool `[T]`, where it is not silent, of which the whole clip decided as well.
     """
 
     tokens: torch.Tensor
@@ -68,6 +70,7 @@ class Speech:
     fps: float
     sound: Sound | None = None
     map: torch.Tensor | None = None
+    spoken: torch.Tensor | None = None
 
     @property
     def latent_frames(self) -> int:
@@ -93,7 +96,14 @@ class Speech:
             return self
         heard, rows = torch.unique(self.windows()[list(places)], return_inverse=True)
         padded = int(PADDING in heard)  # the lowest index, so the first of the unique ones
-        return Speech(self.tokens[heard[padded:]], video_frames(len(places)), self.fps, map=rows - padded)
+        tokens, spoken = self.tokens[heard[padded:]], self.speaking()[list(places)]
+        return Speech(tokens, video_frames(len(places)), self.fps, map=rows - padded, spoken=spoken)
+
+    def speaking(self) -> torch.Tensor:
+        """bool `[T]`: the latent frames that are not silent, see `silence.speaking`; all where only the tokens are known."""
+        if self.spoken is not None:
+            return self.spoken
+        return torch.ones(self.latent_frames, dtype=torch.bool) if self.sound is None else speaking(self.sound.loudness)
 
     def heard(self) -> torch.Tensor:
         """float64 `[T, 2]`: the stretch of the clip that each latent frame hears, in seconds; NaN where it hears nothing.

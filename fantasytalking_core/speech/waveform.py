@@ -123,6 +123,21 @@ def samples_for(frames: int, fps: float, sample_rate: int = SAMPLE_RATE) -> int:
     return int(frames / fps * sample_rate)
 
 
+def check_samples(samples: torch.Tensor) -> None:
+    """Refuse samples that are NaN, infinite or far beyond full scale."""
+    low, high = (value.item() for value in samples.aminmax())
+    peak = max(-low, high)
+    if not math.isfinite(peak):
+        raise FantasyTalkingError(
+            "The audio holds NaN or infinite samples, expected numbers: the node or file it comes from is broken."
+        )
+    if peak > MAX_PEAK:
+        raise FantasyTalkingError(
+            f"The audio reaches {peak:.3g}, expected samples from -1 to 1: load the recording with Load Audio, or divide "
+            "it by its full scale."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Stretch:
     """What is heard of a recording in a clip, and up to two seconds more on either side.
@@ -160,17 +175,7 @@ class Stretch:
         """
         first, last = max(0, int(start_time) - 1), math.ceil(start_time + frames / fps) + 1
         samples = sound.between(first * sound.rate, last * sound.rate)
-        low, high = (value.item() for value in samples.aminmax())
-        peak = max(-low, high)
-        if not math.isfinite(peak):
-            raise FantasyTalkingError(
-                "The audio holds NaN or infinite samples, expected numbers: the node or file it comes from is broken."
-            )
-        if peak > MAX_PEAK:
-            raise FantasyTalkingError(
-                f"The audio reaches {peak:.3g}, expected samples from -1 to 1: load the recording with Load Audio, or divide "
-                "it by its full scale."
-            )
+        check_samples(samples)
         start = sample_at(start_time, sound.rate) - first * sound.rate
         inside = slice(start, start + samples_for(frames, fps, sound.rate))
         alone = _cancelled(samples[:, inside])

@@ -106,6 +106,15 @@ class Surfaces:
         inputs = {"image": picture, "padding": 0.3, "face_index": 0, "face_landmarks": marks}
         return lambda: self.run("FantasyTalkingCropFace", **drawn.some_changed(inputs, r))
 
+    def speaker_masks(self, r):
+        picture, marks = portrait()
+        inputs = {"image": picture, "face_landmarks": marks, "body": 0.5}
+        return lambda: self.run("FantasyTalkingSpeakerMasks", **drawn.some_changed(inputs, r))
+
+    def speaker_turns(self, r):
+        inputs = {"audio": {"waveform": pcm()[None][..., :32000], "sample_rate": 16000}, "turns": "0.0-1.2 1\n1.5-2.0 2"}
+        return lambda: self.run("FantasyTalkingSpeakerTurns", **drawn.some_changed(inputs, r))
+
     def motion(self, r):
         picture, marks = portrait()
         frames = {**marks, "frames": marks["frames"] * 3}

@@ -28,6 +28,8 @@ NODES = {
     "FantasyTalkingMotionFromVideo",
     "FantasyTalkingPreviewSpeech",
     "FantasyTalkingRender",
+    "FantasyTalkingSpeakerMasks",
+    "FantasyTalkingSpeakerTurns",
 }
 
 

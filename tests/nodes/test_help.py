@@ -116,7 +116,7 @@ def parts(text: str) -> dict[str, str]:
 
 def rows(section: str) -> list[str]:
     """The names in the first column of a table."""
-    return re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
+    return re.findall(r"^\| `([\w ]+)`", section, re.MULTILINE)
 
 
 # ------------------------------------------------------------------------------------------------------- help pages

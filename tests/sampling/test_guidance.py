@@ -98,3 +98,29 @@ def test_denoise_keeps_the_last_steps_of_a_longer_schedule():
 
 def test_denoise_zero_is_no_step():
     assert sigmas(5, denoise=0.0).numel() == 0
+
+
+@pytest.mark.parametrize(
+    ("every", "steps", "full"),
+    [
+        (1, 5, [0, 1, 2, 3, 4]),
+        (2, 10, [0, 1, 3, 5, 7, 9]),
+        (3, 10, [0, 1, 4, 7, 9]),
+        (2, 4, [0, 1, 3]),
+        (10, 2, [0, 1]),
+    ],
+)
+def test_the_first_steps_and_the_last_one_are_full_and_every_so_many_between(every, steps, full):
+    guidance = Guidance(every=every)
+    assert [step for step in range(steps) if guidance.is_full(step, steps)] == full
+
+
+@pytest.mark.parametrize("every", [0, -1, 11, float("nan")])
+def test_guidance_every_no_steps_is_refused(every):
+    with pytest.raises(FantasyTalkingError, match="guidance_every is .*, expected 1 to 10"):
+        Guidance(every=every)
+
+
+def test_where_the_speechs_scale_differs_equal_scales_need_the_third_pass():
+    assert Guidance(5.0, 5.0).passes(0, 10, eases=True) == Passes(Pass.TEXT, Pass.NEGATIVE, Pass.SPEECH)
+    assert Guidance(5.0, 5.0, 0.0, 0.5).passes(5, 10, eases=True) == Passes(Pass.SPEECH, Pass.NEGATIVE_SPEECH)
