@@ -18,13 +18,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "FantasyTalkingRender": {**GUIDANCE, "window": 33},  # several windows also in the 3.8 s of the demo's speech
 }
 """What differs from the templates: inputs of the nodes of a class."""
+PAIR = "pair_portrait.jpg"
+"""Two drawn people, beside each other: a template of two speakers keeps them, and is sampled twice as wide."""
+
+
+def settings(graph: Json) -> dict[str, dict[str, Any]]:
+    if PAIR not in str(graph):
+        return SETTINGS
+    return {**SETTINGS, "LoadImage": {}, "LoadAudio": {}, "ImageScaleToMaxDimension": {"largest_size": 2 * SIZE}}
 
 
 def in_demo_size(prompt: Json) -> Json:
     """A graph in the API form with the demo's settings; the video that it saves is enlarged."""
-    small = {
-        key: {**node, "inputs": {**node["inputs"], **SETTINGS.get(node["class_type"], {})}} for key, node in prompt.items()
-    }
+    ours = settings(prompt)
+    small = {key: {**node, "inputs": {**node["inputs"], **ours.get(node["class_type"], {})}} for key, node in prompt.items()}
     for key in [key for key, node in small.items() if node["class_type"] == "CreateVideo"]:
         inputs, enlarge = small[key]["inputs"], f"enlarge_{key}"
         small[enlarge] = {
@@ -38,4 +45,5 @@ def in_demo_size(prompt: Json) -> Json:
 
 def template_in_demo_size(workflow: Json) -> Json:
     """A template as the page opens it with the demo's settings."""
-    return {**workflow, "nodes": [changed(node, SETTINGS.get(node["type"], {})) for node in workflow["nodes"]]}
+    ours = settings(workflow)
+    return {**workflow, "nodes": [changed(node, ours.get(node["type"], {})) for node in workflow["nodes"]]}

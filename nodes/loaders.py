@@ -142,7 +142,8 @@ class FantasyTalkingWav2VecLoader(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=folders.SPEECH_ENCODER.offered(folders.wav2vec_names()),
-                    tooltip="A folder with all files of facebook/wav2vec2-base-960h in models/wav2vec2 or models/transformers.",
+                    tooltip="wav2vec2-base-960h: a folder with all its files in models/wav2vec2 or models/transformers, or its "
+                    "model.safetensors as wav2vec2-base-960h.safetensors in models/wav2vec2 or models/audio_encoders.",
                 ),
             ],
             outputs=[sockets.Wav2Vec.Output(display_name="wav2vec", tooltip="For Encode Speech.")],

@@ -31,6 +31,7 @@ FAST_FILES = {
     "face/test_landmarks.py",
     "face/test_speaker_masks.py",
     "motion/test_motion_from_video.py",
+    "motion/test_mouth_mask.py",
     "sampling/test_guidance.py",
     "sampling/test_long_take.py",
     "speech/test_recording.py",

@@ -188,10 +188,10 @@ def frames_of(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]).astype(np.float32) / 255
 
 
-REFERENCE = "all at once"
+REFERENCE = "clips of 3 s"
 WAYS: dict[str, Callable[[Scene], Made]] = {
-    REFERENCE: all_at_once,
-    "clips of 3 s": clips,
+    REFERENCE: clips,
+    "all at once": all_at_once,
     "Render 81/12": Render(),
     "Render 81/12, its file": Render(from_file=True),
     "Render 33/12": Render(33),

@@ -16,6 +16,9 @@ EYE_CORNERS = ((33, 133), (263, 362))
 NOSE_TIP = 1
 MOUTH_CORNERS = (61, 291)
 """Corners of the mouth, the one on the left of the picture first."""
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+"""The outer contour of the lips: from the corner of the mouth on the left of the picture along the lower lip to the other
+corner, and back along the upper lip."""
 RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4)
 """Eye corners and the bridge of the nose: what no expression moves within the head."""
 CONFIDENT = 0.65

@@ -78,8 +78,11 @@ def speaker_masks(faces: Sequence[Box], height: int, width: int, body: float = 1
     distances = torch.hypot(down[:, :, None], across[:, None, :])
     masks = torch.ones_like(distances)
     if len(faces) > 1:
-        two, nearest = distances.topk(2, dim=0, largest=False)
-        others = two[:1].expand_as(distances).scatter(0, nearest[:1], two[1:])
+        nearest = second = torch.full_like(distances[0], torch.inf)
+        for distance in distances:
+            second = torch.minimum(second, torch.maximum(nearest, distance))
+            nearest = torch.minimum(nearest, distance)
+        others = torch.where(distances == nearest, second, nearest)
         border = BORDER * sum(_sides(face)[0] for face in faces) / len(faces)
         masks = (0.5 + (others - distances) / border).clamp(0, 1)
         masks /= masks.sum(0)

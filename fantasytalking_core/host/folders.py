@@ -82,7 +82,8 @@ def register() -> None:
     """Add the pack's keys to `folder_paths`; paths of extra_model_paths.yaml come after the models folder's own."""
     models = folder_paths.models_dir
     _add(ADAPTERS, [os.path.join(models, ADAPTERS)], _shared_folders(), folder_paths.supported_pt_extensions)
-    _add(WAV2VEC2, [os.path.join(models, WAV2VEC2)], [os.path.join(models, "transformers")], {".json"})
+    encoders = ("transformers", "audio_encoders")
+    _add(WAV2VEC2, [os.path.join(models, WAV2VEC2)], [os.path.join(models, name) for name in encoders], {".json", WEIGHTS})
     _add(FACES, [os.path.join(models, FACES)], [os.path.join(models, "insightface", "models")], {".onnx"})
 
 
@@ -92,6 +93,8 @@ def _add(key: str, first: list[str], last: list[str], extensions: set[str]) -> N
     folder_paths.folder_names_and_paths[key] = (paths, set(extensions))
 
 
+WEIGHTS, BASE_960H = ".safetensors", ("base", "960h")
+"""Of a speech encoder in one file: its ending, and parts of its name. Others of that size were trained on other things."""
 MOST_FOLDERS = 10_000
 """That are looked into for one list."""
 
@@ -212,13 +215,22 @@ def adapter_path(name: str) -> Path:
 
 
 def wav2vec_names() -> list[str]:
-    """Folders of Wav2Vec2 models, by their path below the folder that holds them."""
-    configs = {file: _find(WAV2VEC2, file) for file in files(WAV2VEC2) if os.path.basename(file) == CONFIG}
-    return [os.path.dirname(file) or "." for file, path in configs.items() if path and is_wav2vec2_folder(Path(path).parent)]
+    """Folders of Wav2Vec2 models, by their path below the folder that holds them, then single files."""
+    found = files(WAV2VEC2)
+    configs = {file: _find(WAV2VEC2, file) for file in found if os.path.basename(file) == CONFIG}
+    folders = [os.path.dirname(file) or "." for file, path in configs.items() if path and is_wav2vec2_folder(Path(path).parent)]
+    inside = {os.path.dirname(file) for file in configs}
+    return folders + [file for file in found if _is_encoder_file(file) and os.path.dirname(file) not in inside - {""}]
+
+
+def _is_encoder_file(name: str) -> bool:
+    return name.lower().endswith(WEIGHTS) and all(part in os.path.basename(name).lower() for part in BASE_960H)
 
 
 def wav2vec_path(name: str) -> Path:
     """Raises FantasyTalkingError."""
+    if isinstance(name, str) and name.lower().endswith(WEIGHTS):
+        return _path(SPEECH_ENCODER, name, name)
     return _path(SPEECH_ENCODER, name, os.path.join(name, CONFIG) if isinstance(name, str) else None).parent
 
 

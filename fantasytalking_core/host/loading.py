@@ -15,6 +15,7 @@ from ..adapter.adapter import Adapter
 from ..adapter.file import read_adapter
 from ..errors import FantasyTalkingError, first_line, short
 from ..speech import wav2vec
+from ..speech.wav2vec_file import load_wav2vec2_file
 from .checks import IMAGE_TO_VIDEO
 
 if TYPE_CHECKING:
@@ -112,8 +113,10 @@ class Wav2VecEncoder:
         return wav2vec.encode(speech, self.model, self.extractor, self.patcher.load_device, progress)
 
 
-def load_wav2vec(folder: Path) -> Wav2VecEncoder:
-    model, extractor = wav2vec.load_wav2vec2(folder)
+def load_wav2vec(path: Path) -> Wav2VecEncoder:
+    """Of a folder, or of wav2vec2-base-960h as one file."""
+    load = load_wav2vec2_file if path.is_file() else wav2vec.load_wav2vec2
+    model, extractor = load(path)
     holder = torch.nn.Module()  # the host sets `device` on what it manages, which is a property of this model
     holder.encoder = model
     patcher = ModelPatcher(

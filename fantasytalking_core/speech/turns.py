@@ -23,7 +23,7 @@ LONGEST_UNSAID = 0.5
 CHUNK = 2**20
 """Samples that are measured at a time."""
 TIME = r"(?:(?:([0-9]{1,9}):)?([0-9]{1,9}):)?([0-9]{1,9}(?:\.[0-9]{0,9})?)"
-LINE = re.compile(rf"{TIME}\s*[-–—]\s*{TIME}\s+([0-9]{{1,9}}(?:\s*,\s*[0-9]{{1,9}})*)")
+LINE = rf"{TIME}\s*[-–—]\s*{TIME}\s+([0-9]{{1,9}}(?:\s*,\s*[0-9]{{1,9}})*)"
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Turn:
         start, stop = (sample_at(time, recording.rate) for time in (self.start, self.end))
         if start >= recording.samples.shape[-1]:
             raise FantasyTalkingError(
-                f"{self.line} starts at {self.start:g} s, expected less than the recording's {recording.seconds:.2f} s: correct "
-                "it, or use the whole recording."
+                f"{self.line} starts at {self.start:g} s, expected less than the recording's {recording.seconds:.2f} s: "
+                "correct it, or use the whole recording."
             )
         return slice(start, min(stop, recording.samples.shape[-1]))
 
@@ -75,7 +75,7 @@ def read_turns(text: object) -> list[Turn]:
 
 
 def _turn(name: str, line: str) -> Turn:
-    found = LINE.fullmatch(line)
+    found = re.fullmatch(LINE, line)
     if found is None:
         raise FantasyTalkingError(
             f"{name} can't be read, expected START-END SPEAKER in seconds or m:ss, such as 0.0-3.2 1 or 1:05-1:12.5 2."

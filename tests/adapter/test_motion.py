@@ -189,5 +189,5 @@ def test_ranges_survive_their_text():
 
 @pytest.mark.parametrize(("name", "value"), [("expression", -0.01), ("expression", 1.5), ("body", 2.0), ("body", float("nan"))])
 def test_coefficients_outside_of_0_to_1_are_refused(name, value):
-    with pytest.raises(FantasyTalkingError, match=rf"{name} is {value:g}, expected 0 .* to 1"):
+    with pytest.raises(FantasyTalkingError, match=rf"{name} is {value}, expected 0 .* to 1"):
         Motion(**{name: value})

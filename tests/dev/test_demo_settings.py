@@ -35,4 +35,5 @@ def test_a_widget_that_a_node_has_not_is_named():
 def test_the_page_lists_every_template_in_demo_size(tmp_path):
     host.write_demo_workflows(tmp_path / "workflows")
     names = sorted(path.stem for path in (tmp_path / "workflows").iterdir())
-    assert names == ["demo basic", "demo few steps", "demo identity", "demo long", "demo motion", "demo upscale"]
+    kinds = ["basic", "dub", "few steps", "identity", "long", "motion", "two speakers", "upscale"]
+    assert names == [f"demo {kind}" for kind in kinds]

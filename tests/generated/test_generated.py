@@ -121,6 +121,18 @@ class Surfaces:
         inputs = {"images": picture.repeat(3, 1, 1, 1), "face_landmarks": frames}
         return lambda: self.run("FantasyTalkingMotionFromVideo", **drawn.some_changed(inputs, r))
 
+    def mouth_mask(self, r):
+        picture, marks = portrait()
+        frames = {**marks, "frames": marks["frames"] * 3}
+        inputs = {"images": picture.repeat(3, 1, 1, 1), "face_landmarks": frames, "region": "mouth", "grow": 0.15}
+        return lambda: self.run("FantasyTalkingMouthMask", **drawn.some_changed(inputs, r))
+
+    def dub(self, r):
+        inputs = {"frames": torch.rand(6, 32, 32, 3), "mask": torch.ones(6, 32, 32)}
+        changed = drawn.some_changed(inputs, r)
+        clean = self.host.core("pictures").pictures
+        return lambda: self.host.core("host.dub_latent").Dub.of(clean(changed["frames"]), changed["mask"]).noise_mask()
+
     def intensity(self, r):
         return lambda: self.run("FantasyTalkingMotionIntensity", **drawn.some_changed({"expression": 0.5, "body": 0.5}, r))
 

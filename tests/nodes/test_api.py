@@ -30,6 +30,8 @@ NODES = {
     "FantasyTalkingRender",
     "FantasyTalkingSpeakerMasks",
     "FantasyTalkingSpeakerTurns",
+    "FantasyTalkingMouthMask",
+    "FantasyTalkingDubLatent",
 }
 
 

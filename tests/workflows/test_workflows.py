@@ -6,16 +6,19 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from host import ComfyUI, base_directory
 from PIL import Image
 from run import DemoError, describe, run_prompt, saved_video
 from safetensors.torch import load_file, save_file
-from settings import in_demo_size, template_in_demo_size
+from settings import SIZE, in_demo_size, template_in_demo_size
 from workflow import NOTES, to_api
 
-from support import ROOT
+from drawn_world.world.look import Look
+from drawn_world.world.portrait import Pose, draw
+from support import ROOT, world
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -44,6 +47,8 @@ OWN = {"fantasytalking_trained.safetensors"}  # stands for a file of the user's 
 NEWER = {"FrameInterpolationModelLoader", "FrameInterpolate"}  # older versions of the host have no such nodes
 SIZES = {
     "fantasytalking_upscale": "512x512, 161 frames at 46 per second, 3.5",  # twice the size, a frame between any two
+    "fantasytalking_two_speakers": "512x256, 81 frames at 23 per second, 3.5",
+    "fantasytalking_dub": "256x256, 30 frames at 25 per second, 1.2",  # as many and as fast as the source
     "fantasytalking_long": "64x64, 89 frames at 23 per second, 3.9",  # all of the recording's 3.77 s, as it was sampled
 }
 SAMPLING = ("FantasyTalkingSampler", "FantasyTalkingRender")
@@ -130,7 +135,7 @@ def server(tmp_path_factory):
 
 
 def test_the_workflows_of_the_readme_are_there():
-    assert len(WORKFLOWS) == 6
+    assert len(WORKFLOWS) == 8
     assert set(re.findall(r"^- \*(\w+)\*:", README, re.MULTILINE)) == {path.stem for path in WORKFLOWS}
 
 
@@ -147,7 +152,29 @@ def outputs_of(server, prompt: dict, **changes: dict) -> dict:
     return asyncio.run(run_prompt(server.address, prompt))
 
 
+def masked_by_hand(prompt: dict) -> dict:
+    """The dub of a drawn video of 30 frames at 25 fps, with a mask of a box: nobody has the weights of the landmark detector."""
+    moments = [Pose(mouth_open=number % 5 / 4, tilt=number / 100) for number in range(30)]
+    clip = base_directory() / "output/clip.mp4"
+    clip.parent.mkdir(exist_ok=True)
+    world.write(clip, np.stack([draw(Look.random(1), pose, SIZE) for pose in moments]), 25.0)
+    prompt = json.loads(json.dumps(prompt))
+    for name, value, width, height in (("nothing", 0.0, SIZE, SIZE), ("box", 1.0, 32, 24)):
+        prompt[name] = {"class_type": "SolidMask", "inputs": {"value": value, "width": width, "height": height}}
+    inputs = {"destination": ["nothing", 0], "source": ["box", 0], "x": 16, "y": 32, "operation": "add"}
+    prompt["mouth"] = {"class_type": "MaskComposite", "inputs": inputs}
+    for name in ("nothing", "box", "mouth"):
+        prompt[name]["_meta"] = {"title": name}
+    node_of(prompt, "LoadVideo")["file"] = "clip.mp4 [output]"
+    for kind in ("FantasyTalkingDubLatent", "ImageCompositeMasked"):
+        assert prompt[node_of(prompt, kind)["mask"][0]]["class_type"] == "FantasyTalkingMouthMask"
+        node_of(prompt, kind)["mask"] = ["mouth", 0]
+    return prompt
+
+
 def test_it_runs_to_the_end_with_the_demos_models(server, path, prompt):
+    if path.stem == "fantasytalking_dub":
+        prompt = masked_by_hand(prompt)
     assert video_of(server, prompt).startswith(SIZES.get(path.stem, "256x256, 81 frames at 23 per second, 3.5"))
 
 
@@ -174,6 +201,13 @@ def test_the_host_accepts_everything_but_files_that_are_not_here(prompt, whole_p
         assert {name: why for name, why in refused.items() if name not in FILES} == {}
 
 
+def sounds(prompt: dict, source: list) -> list:
+    """What a video's sound comes from, through the host's Audio Merge where that mixes it."""
+    if prompt[source[0]]["class_type"] != "AudioMerge":
+        return [source]
+    return [prompt[source[0]]["inputs"][name] for name in ("audio1", "audio2")]
+
+
 def test_it_saves_a_video_that_follows_the_speech(prompt):
     if class_of(prompt, *SAMPLING) == "FantasyTalkingRender":  # saves itself, as long and as fast as the speech
         heard = [node_of(prompt, "FantasyTalkingConditioning")["speech"], node_of(prompt, "FantasyTalkingRender")["audio"]]
@@ -189,9 +223,9 @@ def test_it_saves_a_video_that_follows_the_speech(prompt):
         assert product["expression"] == "a * b" and fps[1] == 0
         assert product["values.b"] == node_of(prompt, "FrameInterpolate")["multiplier"]
         fps = product["values.a"]
-    sources = [video["audio"], fps, latent["length"]]
+    sources = [*sounds(prompt, video["audio"]), fps, latent["length"]]
     assert {prompt[source]["class_type"] for source, _ in sources} == {"FantasyTalkingEncodeSpeech"}
-    assert [slot for _, slot in sources] == [1, 3, 2]
+    assert [slot for _, slot in sources[-3:]] == [1, 3, 2] and {slot for _, slot in sources[:-2]} == {1}
     assert any(node["class_type"] == "SaveVideo" for node in prompt.values())
 
 
@@ -369,6 +403,35 @@ def test_the_distilled_lora_reaches_the_model(server, host):
     off = latents(server, prompt, LoraLoaderModelOnly={"strength_model": 0.0})
     assert (latents(server, prompt) - off).abs().max() > 1e-3
     assert "lora key not loaded" not in server.log.read_text(encoding="utf-8")
+
+
+# --------------------------------------------------------------------------------------------- new speech for a video
+
+
+def test_a_dub_is_of_the_video_alone_and_is_pasted_back_into_it(host):
+    prompt = template(host, "dub")
+
+    def kind(source: list) -> tuple[str, int]:
+        return prompt[source[0]]["class_type"], source[1]
+
+    mouth, dub, paste = (
+        node_of(prompt, name) for name in ("FantasyTalkingMouthMask", "FantasyTalkingDubLatent", "ImageCompositeMasked")
+    )
+    frames = ("GetVideoComponents", 0)
+    seen = [mouth["images"], node_of(prompt, "MediaPipeFaceLandmarker")["image"], dub["images"], paste["destination"]]
+    assert {kind(source) for source in seen} == {frames}
+    assert kind(dub["mask"]) == kind(paste["mask"]) == ("FantasyTalkingMouthMask", 0)
+    assert kind(node_of(prompt, "FantasyTalkingSampler")["latent_image"]) == ("FantasyTalkingDubLatent", 0)
+    speech = node_of(prompt, "FantasyTalkingEncodeSpeech")
+    assert kind(speech["length"]) == ("FantasyTalkingDubLatent", 1) and kind(speech["fps"]) == ("GetVideoComponents", 2)
+    first, wan = node_of(prompt, "ImageFromBatch"), node_of(prompt, "WanImageToVideo")
+    assert kind(first["image"]) == frames and (first["batch_index"], first["length"]) == (0, 1)
+    assert kind(wan["start_image"]) == kind(node_of(prompt, "CLIPVisionEncode")["image"]) == ("ImageFromBatch", 0)
+    assert (
+        kind(paste["source"]) == ("VAEDecode", 0)
+        and kind(node_of(prompt, "CreateVideo")["images"])[0] == "ImageCompositeMasked"
+    )
+    assert node_of(prompt, "FantasyTalkingSampler")["denoise"] == 1
 
 
 # ------------------------------------------------------------------------------------------------------- the README

@@ -10,11 +10,8 @@ the part of it that is lips. As in the VAE, the first frame is a latent frame of
 import torch
 from einops import reduce
 
+from ...face.landmarks import OUTER_LIPS as OUTER_LIPS
 from ...latent_grid import SPATIAL, TEMPORAL
-
-OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-"""The outer contour of the lips among MediaPipe's 478 points: from the corner of the mouth on the left of the picture
-along the lower lip to the other corner, and back along the upper lip."""
 
 
 def lip_mask(polygons: torch.Tensor, height: int, width: int) -> torch.Tensor:
