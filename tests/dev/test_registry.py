@@ -90,7 +90,9 @@ def test_it_holds_what_an_artist_needs_and_nothing_else(archive):
         "__init__.py", "CHANGELOG.md", "LICENSE", "README.md", "demo", "docs", "fantasytalking_core", "locales", "nodes",
         "pyproject.toml", "requirements.txt", "web", "workflows", ".comfyignore",
     }  # fmt: skip
-    assert sorted(path.name for path in (archive / "demo").iterdir()) == ["portrait.jpg", "speech.wav"]
+    assert sorted(path.name for path in (archive / "demo").iterdir()) == [
+        "conversation_speech.wav", "pair_portrait.jpg", "portrait.jpg", "speech.wav",
+    ]  # fmt: skip
     assert sum(path.stat().st_size for path in archive.rglob("*") if path.is_file()) < 5_000_000
 
 
