@@ -8,6 +8,7 @@ with one step, for decoding the VAE's real width, 96. Memory is the highest resi
 """
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
@@ -107,9 +108,9 @@ def decode(count: int, size: int, is_streamed: bool) -> None:
 
 def apart(*arguments: object) -> list[float]:
     """The figures that a process of its own prints."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--apart", *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True
-    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # where the host is
+    command = [sys.executable, __file__, "--apart", *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return [float(value) for value in done.stdout.split()]
 
 
