@@ -269,7 +269,7 @@ class FantasyTalkingSampler(io.ComfyNode):
         )
         sigmas = sigmas_of(model, scheduler, steps, shift, denoise)
         guider = Guider(model, positive, negative, settings)
-        ui = shown.text(warnings=notices(model, positive))
+        ui = shown.text(warnings=notices(model, positive, is_held="noise_mask" in latent_image))
         output = host.SamplerCustomAdvanced.execute(
             host.Noise_RandomNoise(seed),
             guider,

@@ -15,16 +15,21 @@ PIXELS_PER_TOKEN = 2
 """Latent pixels of a video token, on each side."""
 
 
-def notices(model: ModelPatcher, positive: Conditioning) -> list[str]:
-    """One line for each thing that a result may suffer from."""
+def notices(model: ModelPatcher, positive: Conditioning, is_held: bool = False) -> list[str]:
+    """One line for each thing that a result may suffer from.
+
+    Args:
+        is_held: a part of the latent stays as it is, as in a dub, which Render does not make.
+    """
     lines = missing_clip_vision(all(options.get("clip_vision_output") for _, options in positive))
     lines += untrained_motion(model, positive)
     frames = max((_frames(options) for _, options in positive), default=0)
     if frames > TRAINED_FRAMES and "context_handler" not in model.model_options:
         image = positive[0][1]["concat_latent_image"]
+        render = "" if is_held else ", or use FantasyTalking Render"
         lines.append(
             f"{frames} frames at once are {video_tokens(image):,} video tokens; the model was trained on {TRAINED_FRAMES} "
-            "frames. Use FantasyTalking Render, or put Wan Context Windows on the model."
+            f"frames. Put Wan Context Windows on the model{render}."
         )
     return lines
 

@@ -152,7 +152,7 @@ def test_more_frames_at_once_than_were_trained_are_told_with_their_tokens(host, 
     guider(run, patched, *heard)
     # 22 latent frames of 4 x 4 latent pixels, of which 2 x 2 are a token
     assert len(warnings) == 1 and "85 frames at once are 88 video tokens" in warnings[0]
-    assert "Wan Context Windows" in warnings[0]
+    assert warnings[0].endswith("Put Wan Context Windows on the model, or use FantasyTalking Render.")
     warnings.clear()
     windows = run(
         "WanContextWindowsManual", model=patched, context_length=17, context_overlap=4, context_schedule="standard_static",
@@ -160,6 +160,13 @@ def test_more_frames_at_once_than_were_trained_are_told_with_their_tokens(host, 
     )[0]  # fmt: skip
     guider(run, windows, *heard)
     assert warnings == []
+
+
+def test_a_dub_is_not_sent_to_render(host, run, model, adapter, warnings):
+    positive, negative, latent = clip(85)
+    held = {**latent, "noise_mask": torch.ones(1, 1, 22, 4, 4)}
+    sample(run, apply(run, model, adapter), *hear(run, positive, negative, speech(host, 85)), held, steps=1)
+    assert len(warnings) == 1 and warnings[0].endswith("Put Wan Context Windows on the model.")
 
 
 # ----------------------------------------------------------------------------------------- other packs' hooks
