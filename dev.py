@@ -360,7 +360,7 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
     if name == "test":
         tests = ROOT / "tests"
         selected = any(Path(argument.split("::")[0]).exists() for argument in arguments)
-        two_at_a_time = [] if arguments else ["-n", "2", "--dist", "loadfile"]
+        two_at_a_time = ["-n", "2", "--dist", "loadfile"] if arguments[:2] in ([], ["-m", "fast"]) else []
         return host.command(
             "-m",
             "pytest",

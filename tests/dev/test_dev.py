@@ -214,8 +214,12 @@ def test_without_a_file_every_test_is_looked_at(arguments):
 
 
 def test_all_tests_run_two_files_at_a_time_and_chosen_ones_one_by_one():
-    every, chosen = (dev.command_line(dev.Host(Path("host"), None), "test", extra) for extra in ([], ["-k", "speech"]))
-    assert every[every.index("-n") :][:4] == ["-n", "2", "--dist", "loadfile"] and "-n" not in chosen
+    every, fast, chosen = (
+        dev.command_line(dev.Host(Path("host"), None), "test", extra) for extra in ([], ["-m", "fast"], ["-k", "speech"])
+    )
+    for many in (every, fast):
+        assert many[many.index("-n") :][:4] == ["-n", "2", "--dist", "loadfile"]
+    assert "-n" not in chosen
 
 
 def test_with_a_file_only_its_tests_are_looked_at():
