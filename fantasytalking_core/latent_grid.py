@@ -4,6 +4,9 @@ import math
 
 TEMPORAL, SPATIAL = 4, 8
 """Strides of the VAE, in frames and pixels."""
+LATENT_CHANNELS = 16
+MULTIPLE = 2 * SPATIAL
+"""Pixels: a video token's side, of which a video's sides are multiples."""
 MIN_FRAMES = 5
 """Two latent frames, the shortest clip that the window map knows."""
 
@@ -16,6 +19,11 @@ def latent_frames(frames: int) -> int:
 def video_frames(latents: int) -> int:
     """Frames that `latents` latent frames decode to."""
     return TEMPORAL * (latents - 1) + 1
+
+
+def nearest_sides(*sides: int) -> list[int]:
+    """Each side's nearest that a video can have."""
+    return [max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in sides]
 
 
 def is_clip_length(frames: int) -> bool:

@@ -9,14 +9,10 @@ from comfy.sd import VAE
 from einops import reduce
 
 from ..errors import FantasyTalkingError
-from ..latent_grid import SPATIAL, TEMPORAL, clip_length_from
+from ..latent_grid import LATENT_CHANNELS, MULTIPLE, SPATIAL, TEMPORAL, clip_length_from, nearest_sides
 from ..pictures import is_plain, kind
 from ..speech.speaker import ROUNDING
 from ..speech.waveform import TRAINED_FRAMES
-
-MULTIPLE = 2 * SPATIAL
-"""Pixels: a video token's side."""
-CHANNELS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +36,7 @@ class Dub:
         """
         count, height, width, _ = frames.shape
         if width % MULTIPLE or height % MULTIPLE:
-            near = "×".join(str(max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)) for side in (width, height))
+            near = "×".join(map(str, nearest_sides(width, height)))
             raise FantasyTalkingError(
                 f"images are {width}×{height} pixels, expected multiples of {MULTIPLE}: crop or scale the video first, for "
                 f"example to {near}."
@@ -92,10 +88,10 @@ class Dub:
         Raises:
             FantasyTalkingError: the VAE is none of Wan2.1.
         """
-        if (vae.latent_channels, vae.latent_dim, vae.spacial_compression_encode()) != (CHANNELS, 3, SPATIAL):
+        if (vae.latent_channels, vae.latent_dim, vae.spacial_compression_encode()) != (LATENT_CHANNELS, 3, SPATIAL):
             raise FantasyTalkingError(
-                f"The VAE makes latents of {vae.latent_channels} channels, expected Wan2.1's, which makes {CHANNELS}: load "
-                "wan_2.1_vae.safetensors."
+                f"The VAE makes latents of {vae.latent_channels} channels, expected Wan2.1's, which makes {LATENT_CHANNELS}: "
+                "load wan_2.1_vae.safetensors."
             )
         return {"samples": vae.encode(self.padded()), "noise_mask": self.noise_mask()}
 

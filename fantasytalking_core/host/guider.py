@@ -38,6 +38,7 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
         self.guidance = guidance
         self.heard = [options for _, options in positive]
         self.last: Last | None = None
+        self.spoken: torch.Tensor | None = None
         self.set_cfg(guidance.text_cfg)
         silent_negative = without_speech(negative)
         self.inner_set_conds(
@@ -64,24 +65,23 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
     def step(self, timestep: torch.Tensor, model_options: dict[str, Any]) -> tuple[int, int]:
         return step_of(float(timestep[0]), model_options["transformer_options"]["sample_sigmas"])
 
-    def sample(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def sample(self, noise: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """One sampling run, as the host's."""
-        self.last = None
+        self.last, self.spoken = None, self.speaking(noise)
         try:
-            return super().sample(*args, **kwargs)
+            return super().sample(noise, *args, **kwargs)
         finally:
-            self.last = None
+            self.last = self.spoken = None
 
     def predict_noise(
         self, x: torch.Tensor, timestep: torch.Tensor, model_options: dict[str, Any] = {}, seed: int | None = None
     ) -> torch.Tensor:
-        speaking = self.speaking(x)
-        passes = self.passes(timestep, model_options, speaking is not None)
+        passes = self.passes(timestep, model_options, self.spoken is not None)
         last = self.last if self.last is not None and self.last.passes == passes else None
         if last is not None and not self.guidance.is_full(*self.step(timestep, model_options)):
             base = self.conds[CONDS[passes.base]]
             return comfy.samplers.calc_cond_batch(self.inner_model, [base], x, timestep, model_options)[0] + last.added
-        base, guided = self.guided(passes, speaking, x, timestep, model_options)
+        base, guided = self.guided(passes, x, timestep, model_options)
         if self.guidance.every > 1:
             self.last = Last(passes, guided - base)
         return guided
@@ -89,7 +89,6 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
     def guided(
         self,
         passes: Passes,
-        speaking: torch.Tensor | None,
         x: torch.Tensor,
         timestep: torch.Tensor,
         model_options: dict[str, Any],
@@ -119,7 +118,7 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
         if not passes.speech:
             return out[0], guided
         audio_cfg = self.guidance.audio_cfg
-        scale = audio_cfg if speaking is None else 1 + (audio_cfg - 1) * speaking
+        scale = audio_cfg if self.spoken is None else 1 + (audio_cfg - 1) * self.spoken.to(x)
         return out[0], guided + scale * (out[0] - out[-1])
 
     def speaking(self, x: torch.Tensor) -> torch.Tensor | None:
@@ -131,7 +130,7 @@ class FantasyTalkingGuider(comfy.samplers.CFGGuider):
         if found is None:
             return None
         beyond = x.shape[2] - len(found)  # frames that another node appends
-        return torch.nn.functional.pad(found, (0, 0, 0, 0, 0, beyond), value=1.0).to(x)[None, None]
+        return torch.nn.functional.pad(found, (0, 0, 0, 0, 0, beyond), value=1.0)[None, None]
 
 
 class Last(NamedTuple):

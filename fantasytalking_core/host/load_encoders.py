@@ -19,6 +19,7 @@ from ..errors import FantasyTalkingError, first_line
 from ..face import alignment as face_alignment
 from ..face.encoder import read_face_encoder
 from ..files import described
+from ..latent_grid import LATENT_CHANNELS
 from ..speech.wav2vec import is_wav2vec2_folder
 from ..training.data.encoders import SIDE_FILE, Encoders
 from . import folders
@@ -26,8 +27,6 @@ from .face_embedding import embed_faces
 from .face_landmarker import landmark_detector
 from .folders import model_path, path_or_name
 from .loading import load_wav2vec
-
-LATENT_CHANNELS = 16
 
 T = TypeVar("T")
 

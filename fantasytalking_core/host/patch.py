@@ -17,6 +17,7 @@ from ..adapter.adapter import Adapter
 from ..adapter.identity import STRENGTH, FaceTokens
 from ..adapter.keys_values import KeysValues
 from ..errors import check_number
+from ..speech.speaker import MAX_STRENGTH
 from .checks import check_identity, check_model, check_motion, check_speech, uncompiled
 from .conditioning import IDENTITY, MOTION, PLACES, SPEECH, Voices, faceless, silent
 from .cross_attention import joined
@@ -26,8 +27,6 @@ from .run import Run
 from .timestep import timestep_embedding_plus
 
 KEY = "fantasytalking"
-MAX_STRENGTH = 10.0
-"""What the node takes."""
 RUN = "fantasytalking_run"
 """Where a run's `Run` lies in the host's transformer options."""
 

@@ -19,7 +19,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ..errors import FantasyTalkingError
-from ..latent_grid import SPATIAL, video_frames
+from ..latent_grid import MULTIPLE, nearest_sides, video_frames
 from ..sampling.guidance import Guidance
 from ..sampling.long_take import Window, plan
 from ..speech.recording import Recording
@@ -31,8 +31,6 @@ from .patch import applied
 from .streamed_decoding import REBUILT_FROM, StreamedDecoding
 from .video_file import join, write_part
 
-MULTIPLE = 2 * SPATIAL
-"""Pixels: a video token's side."""
 SAMPLED_VALUES = 16
 """Numbers of each weight of a model that tell it from another one."""
 
@@ -81,7 +79,7 @@ class Take:
         self.windows()
         _, height, width, _ = self.portrait.shape
         if width % MULTIPLE or height % MULTIPLE:
-            near = " × ".join(str(max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)) for side in (width, height))
+            near = " × ".join(map(str, nearest_sides(width, height)))
             raise FantasyTalkingError(
                 f"start_image is {width} × {height} pixels, expected multiples of {MULTIPLE}: scale it, for example to {near}."
             )

@@ -19,6 +19,7 @@ from ..adapter.file import save_adapter
 from ..adapter.identity import FaceEmbedding
 from ..adapter.motion import Motion
 from ..errors import FantasyTalkingError, first_line, short
+from ..latent_grid import LATENT_CHANNELS
 from ..sampling.guidance import Guidance
 from ..sampling.schedule import sigmas
 from ..speech.speaker import Speaker
@@ -29,7 +30,6 @@ from ..training.run.dataset import Dataset, padded
 from .conditioning import Conditioning, entries_of, entries_of_face, entries_of_motion, with_entries
 from .folders import model_path
 from .guider import FantasyTalkingGuider
-from .load_encoders import LATENT_CHANNELS
 from .loading import load_adapter
 from .patch import apply_adapter
 from .training_dit import TrainingDit, in_training

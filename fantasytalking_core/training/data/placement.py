@@ -7,11 +7,9 @@ import torch
 from PIL import Image
 
 from ...errors import FantasyTalkingError
-from ...latent_grid import MIN_FRAMES, SPATIAL, is_clip_length
+from ...latent_grid import MIN_FRAMES, MULTIPLE, is_clip_length
 from ...speech.waveform import TRAINED_FRAMES, check_fps
 
-MULTIPLE = 2 * SPATIAL
-"""Pixels: the stride of Wan2.1's VAE times the patches of the DiT."""
 LONGEST = 8
 """Times that scaled pictures are longer than the clip at most: memory holds them in their whole."""
 
