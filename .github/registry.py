@@ -11,17 +11,19 @@ import posixpath
 import re
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVELOPERS = re.compile(r"<!-- for developers -->\n.*?<!-- end -->\n", re.DOTALL)
 """Parts of the texts that speak of what is left out."""
+NOWHERE = "https://github.com/OWNER/NAME"
+"""What stands in commands for the address of the repository, wherever it lives."""
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#:\s]+)((?:#[^)]*)?\))")
 
 
 def left_out(file: str, rules: list[str]) -> bool:
-    """Whether a file is not in the archive: named by a rule, or below a folder that is."""
-    return any(file == rule or (rule.endswith("/") and file.startswith(rule)) for rule in rules)
+    """Whether a file is not in the archive: named by a rule, where * is any name in one folder, or below a folder that is."""
+    return any(file.startswith(rule) if rule.endswith("/") else PurePosixPath("/", file).match(f"/{rule}") for rule in rules)
 
 
 def rules() -> list[str]:
@@ -44,7 +46,8 @@ def addressed(text: str, repository: str, commit: str) -> str:
 
 
 def for_artists(text: str, file: str, repository: str, commit: str) -> str:
-    """A text of the archive without what is for developers, its links to what is left out as whole addresses."""
+    """A text of the archive without what is for developers, with whole addresses: of the repository, and in links to what is
+    left out."""
 
     def whole(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(file), link[2]))
@@ -53,7 +56,8 @@ def for_artists(text: str, file: str, repository: str, commit: str) -> str:
         kind = "raw" if link[1].startswith("!") else "blob"
         return f"{link[1]}https://github.com/{repository}/{kind}/{commit}/{target}{link[3]}"
 
-    return LINK.sub(whole, DEVELOPERS.sub("", text))
+    text = DEVELOPERS.sub("", text).replace(NOWHERE, f"https://github.com/{repository}")
+    return LINK.sub(whole, text)
 
 
 def prepare(root: Path, files: list[str], repository: str, commit: str) -> None:

@@ -1,10 +1,14 @@
 """Loaders, and the adapter on the model."""
 
+from pathlib import Path
+
+import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..fantasytalking_core.adapter.adapter import Adapter
 from ..fantasytalking_core.host import folders, loading, patch
+from ..fantasytalking_core.model_spec import usage_hint
 from . import shown, sockets
 
 WEIGHT_DTYPES = ["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
@@ -39,6 +43,11 @@ def strength_inputs() -> list[io.Input]:
             "the conditioning it changes nothing.",
         ),
     ]
+
+
+def hints(*paths: str | Path | None) -> list[str]:
+    """What the files say of themselves to whoever uses them, each once."""
+    return list(dict.fromkeys(hint for path in paths if path and (hint := usage_hint(path))))
 
 
 def contents(adapter: Adapter) -> str:
@@ -80,9 +89,11 @@ class FantasyTalkingDiTLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, dit_name: str, weight_dtype: str, adapter_name: str) -> io.NodeOutput:
-        adapter = loading.load_adapter(folders.adapter_path(adapter_name))  # first: it is the quicker one to be wrong
+        path = folders.adapter_path(adapter_name)
+        adapter = loading.load_adapter(path)  # first: it is the quicker one to be wrong
         model = loading.load_dit(dit_name, weight_dtype)
-        return io.NodeOutput(patch.apply_adapter(model, adapter), ui=shown.text(contents(adapter.model)))
+        said = hints(folder_paths.get_full_path(folders.DIT.key, dit_name), path)
+        return io.NodeOutput(patch.apply_adapter(model, adapter), ui=shown.text(*said, contents(adapter.model)))
 
 
 class FantasyTalkingAdapterLoader(io.ComfyNode):
@@ -100,8 +111,9 @@ class FantasyTalkingAdapterLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, adapter_name: str) -> io.NodeOutput:
-        adapter = loading.load_adapter(folders.adapter_path(adapter_name))
-        return io.NodeOutput(adapter, ui=shown.text(contents(adapter.model)))
+        path = folders.adapter_path(adapter_name)
+        adapter = loading.load_adapter(path)
+        return io.NodeOutput(adapter, ui=shown.text(*hints(path), contents(adapter.model)))
 
 
 class FantasyTalkingApplyAdapter(io.ComfyNode):

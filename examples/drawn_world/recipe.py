@@ -29,8 +29,11 @@ import numpy as np
 import soundfile
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from fantasytalking_core.errors import FantasyTalkingError
+from fantasytalking_core.model_spec import USAGE_HINT
 
 from . import FPS, FRAMES, LONG_FRAMES, ROOT, SIZE
 from .world import videos
@@ -53,10 +56,23 @@ CACHES = {"train_0": FRAMES, "train_1": FRAMES, "long": LONG_FRAMES}
 """Training caches, as the folders that they are made of, and the frames of their clips."""
 HALVES = ("train_0", "train_1")
 """Two caches are made at the same time, and become one, `train`."""
-DEMO = 211
-"""The test video whose person the demo shows. A detector made for photographs finds that face: the identity template asks."""
-DEMO_SPEECH = "Hello, I am a small model, and I can talk."
-DEMO_VOICE = Voice("en-gb-scotland+f4", pitch=55, speed=134)
+DEMO = {
+    "drawn_portrait.png": 211,
+    "drawn_nora.png": 221,
+    "drawn_zola.png": 218,
+    "drawn_milo.png": 247,
+    "drawn_omar.png": 253,
+}
+"""Pictures of demo/, and the test videos whose people they show. A detector made for photographs finds the face of the first:
+the identity template asks."""
+DEMO_SPEECH = {
+    "drawn_speech.wav": ("Hello, I am a small model, and I can talk.", Voice("en-gb-scotland+f4", pitch=55, speed=134)),
+    "drawn_mouth.wav": ("Nobody drew my mouth. I move it myself.", Voice("en-gb-x-gbcwmd+f5", pitch=60, speed=140)),
+    "drawn_lines.wav": ("I was drawn with a few lines, but I love to talk.", Voice("en-gb-scotland+m4", pitch=40, speed=150)),
+}
+"""Recordings of demo/: sentences and voices that nothing was trained on."""
+HINT = "small demo model: knows drawn people only"
+"""What the shipped files say of themselves on the loaders that open them."""
 PRODUCTS = ("vae.safetensors", "wav2vec2", "face_encoder.onnx", "dit.safetensors", "adapter.safetensors")
 
 
@@ -141,8 +157,8 @@ def make_cache(folder: Path, name: str) -> None:
 
 def encoders(models: Path) -> "Encoders":
     """The family's own and the stand-ins for the two that have no small counterpart."""
-    from demo.stand_ins import StandInImageEncoder, StandInTextEncoder
     from fantasytalking_core.host import load_encoders as host
+    from fantasytalking_core.host.stand_ins import StandInImageEncoder, StandInTextEncoder
     from fantasytalking_core.training.data.encoders import PARTS, Encoders
 
     text, image, video = StandInTextEncoder(), StandInImageEncoder(), host.video_encoder(models / "vae.safetensors")
@@ -205,12 +221,24 @@ def ship(folder: Path) -> None:
         source, target = folder / "models" / name, SHIPPED / name
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True)
+        elif source.suffix == ".safetensors":
+            copy_with_hint(source, target)
         else:
             shutil.copyfile(source, target)
-    shown = videos.look_of("test", DEMO)
-    Image.fromarray(draw(shown, Pose())).save(DEMO_FOLDER / "drawn_portrait.png")
-    sound, _ = librosa.effects.trim(say(DEMO_SPEECH, DEMO_VOICE), top_db=40)
-    soundfile.write(DEMO_FOLDER / "drawn_speech.wav", np.pad(sound, (RATE // 8, RATE // 8)), RATE)
+    for name, number in DEMO.items():
+        Image.fromarray(draw(videos.look_of("test", number), Pose())).save(DEMO_FOLDER / name)
+    for name, (text, voice) in DEMO_SPEECH.items():
+        sound, _ = librosa.effects.trim(say(text, voice), top_db=40)
+        soundfile.write(DEMO_FOLDER / name, np.pad(sound, (RATE // 8, RATE // 8)), RATE)
+
+
+def copy_with_hint(source: Path, target: Path) -> None:
+    """A copy of a safetensors file that says what it is for."""
+    with safe_open(source, framework="pt") as file:
+        metadata = {**(file.metadata() or {}), USAGE_HINT: HINT}
+        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict: it has no iterator
+    save_file(weights, target, metadata)
+    target.chmod(0o644)  # safetensors makes files that only their owner may read
 
 
 STAGES: dict[str, Callable[[Path], None]] = {

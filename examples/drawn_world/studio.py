@@ -119,9 +119,8 @@ class Studio:
         self.vae = self.run("VAELoader", vae_name="vae.safetensors")[0]
         self._wav2vec = self.run("FantasyTalkingWav2VecLoader", model_name="wav2vec2")[0]
         self._face_encoder = self.run("FantasyTalkingFaceEncoderLoader", model_name="face_encoder.onnx")[0]
-        from demo.stand_ins import StandInImageEncoder, StandInTextEncoder
-
-        self._text, self._image = StandInTextEncoder(), StandInImageEncoder()
+        stand_ins = self.module("host.stand_ins")
+        self._text, self._image = stand_ins.StandInTextEncoder(), stand_ins.StandInImageEncoder()
         self._adapted: dict[str, object] = {}
         self._shown: tuple[Clip, Given, tuple] | None = None
 

@@ -9,11 +9,14 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from host import ComfyUI
 from PIL import Image
 
 from support import ROOT
+from support.client import queue
 
 tomllib = pytest.importorskip("tomllib", reason="part of Python from 3.11 on")
 
@@ -38,8 +41,9 @@ def test_its_version_is_the_changelogs_first():
     assert re.search(r"^## (\S+)", changelog, re.MULTILINE)[1] == PROJECT["project"]["version"]
 
 
-def test_the_oldest_host_is_the_readmes():
-    versions = re.findall(r"^\| (\d+\.\d+\.\d+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+def test_the_oldest_host_is_that_of_the_page_of_versions():
+    said = (ROOT / "docs/versions.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^\| (\d+\.\d+\.\d+) \|", said, re.MULTILINE)
     oldest = min(versions, key=lambda version: [int(part) for part in version.split(".")])
     assert PROJECT["tool"]["comfy"]["requires-comfyui"] == f">={oldest}"
 
@@ -87,20 +91,51 @@ def texts(archive: Path) -> list[Path]:
 
 def test_it_holds_what_an_artist_needs_and_nothing_else(archive):
     assert {path.name for path in archive.iterdir()} == {
-        "__init__.py", "CHANGELOG.md", "LICENSE", "README.md", "demo", "docs", "fantasytalking_core", "locales", "nodes",
-        "pyproject.toml", "requirements.txt", "web", "workflows", ".comfyignore",
+        "__init__.py", "CHANGELOG.md", "LICENSE", "README.md", "demo", "docs", "examples", "fantasytalking_core", "locales",
+        "nodes", "pyproject.toml", "requirements.txt", "subgraphs", "web", "workflows", ".comfyignore",
     }  # fmt: skip
     assert sorted(path.name for path in (archive / "demo").iterdir()) == [
-        "conversation_speech.wav", "pair_portrait.jpg", "portrait.jpg", "speech.wav",
+        "conversation_speech.wav", "drawn_lines.wav", "drawn_milo.png", "drawn_mouth.wav", "drawn_nora.png", "drawn_omar.png",
+        "drawn_portrait.png", "drawn_speech.wav", "drawn_zola.png", "pair_portrait.jpg", "portrait.jpg", "speech.wav",
     ]  # fmt: skip
-    assert sum(path.stat().st_size for path in archive.rglob("*") if path.is_file()) < 5_000_000
+    examples = archive / "examples"
+    assert sorted(path.relative_to(examples).as_posix() for path in examples.rglob("*") if path.is_file()) == [
+        "drawn_world/models/adapter.safetensors", "drawn_world/models/dit.safetensors", "drawn_world/models/vae.safetensors",
+        "drawn_world/models/wav2vec2/config.json", "drawn_world/models/wav2vec2/model.safetensors",
+        "drawn_world/models/wav2vec2/preprocessor_config.json",
+    ]  # fmt: skip
+
+
+def test_it_is_small_enough_to_be_had_in_a_minute(archive, tmp_path):
+    """As the registry packs it; most of it are the small models."""
+    packed = Path(shutil.make_archive(str(tmp_path / "pack"), "zip", archive))
+    assert packed.stat().st_size < 30_000_000
+
+
+@pytest.mark.parametrize(
+    ("rule", "file", "out"),
+    [
+        ("dev.py", "dev.py", True),
+        ("dev.py", "examples/dev.py", False),
+        ("tests/", "tests/nodes/test_help.py", True),
+        ("tests/", "tests", False),
+        ("examples/*.md", "examples/README.md", True),
+        ("examples/*.md", "examples/drawn_world/README.md", False),
+        ("examples/*.md", "examples/README.txt", False),
+    ],
+)
+def test_a_rule_is_read_as_the_registry_reads_it(rule, file, out):
+    """As git reads .gitignore, for the kinds of rules that there are."""
+    assert registry.left_out(file, [rule]) is out
 
 
 def test_no_link_in_it_is_dead(archive):
     for text in texts(archive):
+        help_pages = archive / "web/docs"
+        folder = help_pages if help_pages in text.parents else text.parent  # as the page shows them, in any language
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text.read_text(encoding="utf-8")):
             if "://" not in target:
-                assert (text.parent / target).exists(), f"{text.relative_to(archive)} links to {target}"
+                assert (folder / target).exists(), f"{text.relative_to(archive)} links to {target}"
 
 
 def test_no_command_in_it_is_for_a_file_that_it_lacks(archive):
@@ -114,6 +149,11 @@ def test_no_command_in_it_is_for_a_file_that_it_lacks(archive):
 def test_links_to_what_is_left_out_lead_to_the_repository(archive):
     readme = (archive / "README.md").read_text(encoding="utf-8")
     assert "](https://github.com/someone/talking/blob/abc123/docs/evidence.md)" in readme
+
+
+def test_its_commands_fetch_that_repository(archive):
+    readme = (archive / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"git clone (\S+)", readme) == ["https://github.com/someone/talking"] * 3
 
 
 def test_the_templates_portrait_and_recording_lie_in_it(archive):
@@ -139,15 +179,90 @@ def test_it_imports_nothing_by_name_and_starts_no_program(archive):
         assert not imported & {"subprocess", "runpy", "socket", "urllib", "requests", "ctypes"}, file
 
 
-def test_a_fresh_comfyui_loads_it_lists_its_templates_and_serves_its_help(archive):
-    with ComfyUI(archive.parents[1] / "log.txt", base=archive.parents[1]) as host:
+@pytest.fixture(scope="module")
+def host_alone(archive):
+    """A ComfyUI that has this archive and nothing else: no model, no picture."""
+    with ComfyUI(archive.parents[1] / "log.txt", base=archive.parents[1]) as running:
+        yield running
 
-        def get(path: str) -> bytes:
-            with urllib.request.urlopen(f"{host.address}{path}", timeout=30) as answer:
-                return answer.read()
 
-        nodes = [name for name in json.loads(get("/object_info")) if name.startswith("FantasyTalking")]
-        assert len(nodes) >= 17
-        templates = json.loads(get("/workflow_templates"))["fantasytalking"]
-        assert sorted(templates) == sorted(file.stem for file in (archive / "workflows").glob("*.json"))
-        assert b"#" in get("/extensions/fantasytalking/docs/FantasyTalkingSampler.md")
+def get(host: ComfyUI, path: str) -> bytes:
+    with urllib.request.urlopen(f"{host.address}{path}", timeout=30) as answer:
+        return answer.read()
+
+
+def test_a_fresh_comfyui_loads_it_lists_its_templates_and_serves_its_help(archive, host_alone):
+    nodes = [name for name in json.loads(get(host_alone, "/object_info")) if name.startswith("FantasyTalking")]
+    assert len(nodes) >= 20
+    templates = json.loads(get(host_alone, "/workflow_templates"))["fantasytalking"]
+    assert sorted(templates) == sorted(file.stem for file in (archive / "workflows").glob("*.json"))
+    assert b"#" in get(host_alone, "/extensions/fantasytalking/docs/FantasyTalkingSampler.md")
+
+
+def example(length: int, steps: int) -> dict:
+    """Small Models and Example to a video, in the form that the server runs."""
+    of = {
+        "models": ("FantasyTalkingSmallModels", {}),
+        "example": (
+            "FantasyTalkingExample",
+            {"portrait": "Nora (drawn)", "recording": "I was drawn with a few lines (man)"},
+        ),
+        "speech": (
+            "FantasyTalkingEncodeSpeech",
+            {"wav2vec": ["models", 4], "audio": ["example", 1], "fps": 23.0, "length": length, "start_time": 0.0},
+        ),
+        "positive": ("CLIPTextEncode", {"clip": ["models", 1], "text": "A person speaks."}),
+        "negative": ("CLIPTextEncode", {"clip": ["models", 1], "text": ""}),
+        "seen": ("CLIPVisionEncode", {"clip_vision": ["models", 3], "image": ["example", 0], "crop": "none"}),
+        "start": (
+            "WanImageToVideo",
+            {"positive": ["positive", 0], "negative": ["negative", 0], "vae": ["models", 2], "start_image": ["example", 0]}
+            | {"clip_vision_output": ["seen", 0], "width": 64, "height": 64, "length": ["speech", 2], "batch_size": 1},
+        ),
+        "heard": (
+            "FantasyTalkingConditioning",
+            {"positive": ["start", 0], "negative": ["start", 1], "speech": ["speech", 0]},
+        ),
+        "preset": ("FantasyTalkingPreset", {"preset": "preview"}),
+        "sampled": (
+            "FantasyTalkingSampler",
+            {"model": ["models", 0], "positive": ["heard", 0], "negative": ["heard", 1], "latent_image": ["start", 2]}
+            | {"seed": 0, "steps": steps, "text_cfg": 1.0, "audio_cfg": 2.0, "guidance_every": ["preset", 3]}
+            | {"audio_start_percent": 0.0, "audio_end_percent": 1.0, "sampler_name": "euler", "scheduler": "fantasytalking"}
+            | {"shift": 5.0, "denoise": 1.0},
+        ),
+        "frames": ("VAEDecode", {"samples": ["sampled", 0], "vae": ["models", 2]}),
+        "video": ("CreateVideo", {"images": ["frames", 0], "audio": ["speech", 1], "fps": ["speech", 3]}),
+        "saved": (
+            "SaveVideo",
+            {"video": ["video", 0], "filename_prefix": "tried", "format": "mp4", "codec": "h264"},
+        ),
+    }
+    return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in of.items()}
+
+
+def test_in_it_alone_a_drawn_person_speaks_without_any_download(archive, host_alone):
+    run = queue(host_alone.address, example(length=33, steps=4))
+    assert run.status == 200, run.answer
+    assert not run.of("execution_error"), run.error
+    (saved,) = run.outputs["saved"]["images"]
+    with av.open(str(archive.parents[1] / "output" / saved["filename"])) as file:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in file.decode(video=0)]
+    with av.open(str(archive.parents[1] / "output" / saved["filename"])) as file:
+        samples = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    assert len(frames) == 33 and frames[0].shape == (64, 64, 3)
+    assert np.abs(samples).max() > 0.05
+    with Image.open(archive / "demo/drawn_nora.png") as portrait:
+        drawn = np.asarray(portrait).astype(int)
+    assert max(np.abs(frame - drawn).mean() for frame in frames) < 20  # it is she, in every frame
+    assert max(np.abs(frame - frames[0]).mean() for frame in frames) > 1  # and she moves
+    (shown,) = run.outputs["models"]["text"]
+    assert shown == "small demo models: know only drawn people of 64×64 pixels"
+
+
+def test_what_comes_with_it_is_in_no_loaders_list(host_alone):
+    nodes = json.loads(get(host_alone, "/object_info"))
+    for node, name in {"UNETLoader": "unet_name", "CLIPLoader": "clip_name", "CLIPVisionLoader": "clip_name"}.items():
+        choices, *_ = nodes[node]["input"]["required"][name]
+        assert not choices, node
+    assert "dit.safetensors" not in str(nodes["VAELoader"]) and "vae.safetensors" not in str(nodes["VAELoader"])

@@ -7,8 +7,13 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from drawn_world import recipe
+from drawn_world.world.portrait import Pose, draw
+from drawn_world.world.videos import look_of
+from drawn_world.world.voices import SENTENCES, VOICES
 from fantasytalking_core.training.data.cache import Index
 from fantasytalking_core.training.data.sample import Sample
 from support import training
@@ -47,7 +52,10 @@ def test_two_caches_become_one(halves, tmp_path):
 def test_all_products_are_shipped(monkeypatch, tmp_path):
     models = tmp_path / "models"
     (models / "wav2vec2").mkdir(parents=True)
-    for name in ("vae.safetensors", "face_encoder.onnx", "dit.safetensors", "adapter.safetensors", "wav2vec2/config.json"):
+    weights = {name: torch.rand(3, 2).half() for name in ("one", "two")}
+    for name in ("vae.safetensors", "dit.safetensors", "adapter.safetensors"):
+        save_file(weights, models / name, {"config": "{}"} if name.startswith("dit") else None)
+    for name in ("face_encoder.onnx", "wav2vec2/config.json"):
         (models / name).write_text(name)
     monkeypatch.setattr(recipe, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(recipe, "DEMO_FOLDER", tmp_path)
@@ -58,9 +66,28 @@ def test_all_products_are_shipped(monkeypatch, tmp_path):
         for folder in (models, recipe.SHIPPED)
     )
     assert shipped == made
+    for name in ("vae", "dit", "adapter"):
+        copy = load_file(recipe.SHIPPED / f"{name}.safetensors")
+        assert copy.keys() == weights.keys() and all(torch.equal(copy[key], weights[key]) for key in weights)
+        with safe_open(recipe.SHIPPED / f"{name}.safetensors", framework="pt") as file:
+            hint = {"modelspec.usage_hint": "small demo model: knows drawn people only"}
+            assert file.metadata() == ({"config": "{}", **hint} if name == "dit" else hint)
     with Image.open(tmp_path / "drawn_portrait.png") as shown:
         assert shown.size == (64, 64)
     assert soundfile.info(tmp_path / "drawn_speech.wav").duration == pytest.approx(1.25, abs=0.1)
+
+
+def test_the_demos_people_are_drawn_anew_as_they_lie_there():
+    """Nobody was trained on them, and they are not those that are measured."""
+    for name, number in recipe.DEMO.items():
+        with Image.open(recipe.DEMO_FOLDER / name) as shown:
+            assert np.array_equal(np.asarray(shown), draw(look_of("test", number), Pose())), name
+    assert not set(recipe.DEMO.values()) & set(recipe.FOLDERS["test"][1])
+
+
+def test_the_demos_sentences_and_voices_were_never_heard():
+    for text, voice in recipe.DEMO_SPEECH.values():
+        assert text not in SENTENCES["train"] and voice.name not in VOICES["train"]
 
 
 def test_a_stage_alone(monkeypatch, tmp_path):

@@ -32,6 +32,9 @@ NODES = {
     "FantasyTalkingSpeakerTurns",
     "FantasyTalkingMouthMask",
     "FantasyTalkingDubLatent",
+    "FantasyTalkingSmallModels",
+    "FantasyTalkingExample",
+    "FantasyTalkingPreset",
 }
 
 
