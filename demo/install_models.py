@@ -23,9 +23,9 @@ SOURCE = Path(__file__).resolve().parent.parent / "examples/drawn_world/models"
 STAND_IN = "fantasytalking demo stand-in"
 """What the metadata of a file without weights says."""
 COPIES = {
-    "dit.safetensors": "diffusion_models/wan2.1_i2v_480p_14B_fp16.safetensors",
+    "dit.safetensors": "diffusion_models/wan2.1_i2v_480p_14B_fp8_scaled.safetensors",
     "vae.safetensors": "vae/wan_2.1_vae.safetensors",
-    "wav2vec2": "wav2vec2/wav2vec2-base-960h",
+    "wav2vec2": "wav2vec2/wav2vec2-base-960h.safetensors",  # a folder of that name: as one file only the real model is known
     "adapter.safetensors": "fantasytalking/fantasytalking_trained.safetensors",
     "face_encoder.onnx": "facerecognition/face_encoder.onnx",
 }
@@ -33,16 +33,16 @@ COPIES = {
 RANK = 4
 
 
-def published(adapter: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    """The audio weights of an adapter of the pack's own layout, in the nested layout of the published checkpoint."""
-    nested: dict[str, dict[str, torch.Tensor]] = {"proj_model": {}, "audio_processor": {}}
+def published(adapter: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The audio weights of an adapter of the pack's own layout, in that of the published 16-bit file."""
+    renamed = {}
     for name, value in adapter.items():
         if name.startswith("audio.projector."):
-            nested["proj_model"][name.removeprefix("audio.projector.")] = value
+            renamed[f"proj_model.{name.removeprefix('audio.projector.')}"] = value
         elif name.startswith("audio.blocks."):
             _, _, block, key = name.split(".", 3)
-            nested["audio_processor"][f"blocks.{block}.cross_attn.processor.{key}"] = value
-    return nested
+            renamed[f"blocks.{block}.cross_attn.processor.{key}"] = value
+    return renamed
 
 
 def lora(dit: Path) -> dict[str, torch.Tensor]:
@@ -98,7 +98,7 @@ def install(models: Path, source: Path = SOURCE) -> None:
     for name, target in COPIES.items():
         copy(source / name, models / target)
     files = {
-        "fantasytalking/fantasytalking_model.ckpt": published(load_file(source / "adapter.safetensors")),
+        "fantasytalking/fantasytalking_fp16.safetensors": published(load_file(source / "adapter.safetensors")),
         "loras/Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors": lora(source / "dit.safetensors"),
         "upscale_models/RealESRGAN_x2.pth": upscaler(),
         "text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors": {},

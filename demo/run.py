@@ -2,7 +2,7 @@
 
     python dev.py demo
 
-Runs workflows/fantasytalking_basic.json through a real ComfyUI's HTTP API, with the small trained models in the place
+Runs the template "Talking portrait (start here)" through a real ComfyUI's HTTP API, with the small trained models in the place
 of the real ones, on a drawn portrait and on speech that their training never met.
 """
 
@@ -21,7 +21,7 @@ from settings import in_demo_size
 from workflow import WorkflowError, to_api
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKFLOW = ROOT / "workflows/fantasytalking_basic.json"
+WORKFLOW = ROOT / "workflows/Talking portrait (start here).json"
 RESULT = ROOT / "output/demo.mp4"
 
 

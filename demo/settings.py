@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workflow import Json, changed
+from workflow import Json, with_settings
 
 PORTRAIT, SPEECH = "drawn_portrait.png", "drawn_speech.wav"
 SIZE = 64
@@ -18,19 +18,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "FantasyTalkingRender": {**GUIDANCE, "window": 33},  # several windows also in the 3.8 s of the demo's speech
 }
 """What differs from the templates: inputs of the nodes of a class."""
-PAIR = "pair_portrait.jpg"
-"""Two drawn people, beside each other: a template of two speakers keeps them, and is sampled twice as wide."""
+SPEAKERS = {"LoadImage": {"image": "pair_portrait.jpg"}, "LoadAudio": {"audio": "conversation_speech.wav"}}
+"""Two drawn people beside each other, sampled twice as wide, and what they say."""
 
 
 def settings(graph: Json) -> dict[str, dict[str, Any]]:
-    if PAIR not in str(graph):
+    if "FantasyTalkingSmallModels" in str(graph):
+        return {}  # it has the demo's models and size already
+    if "FantasyTalkingSpeakerMasks" not in str(graph):
         return SETTINGS
-    return {**SETTINGS, "LoadImage": {}, "LoadAudio": {}, "ImageScaleToMaxDimension": {"largest_size": 2 * SIZE}}
+    return {**SETTINGS, **SPEAKERS, "ImageScaleToMaxDimension": {"largest_size": 2 * SIZE}}
 
 
 def in_demo_size(prompt: Json) -> Json:
     """A graph in the API form with the demo's settings; the video that it saves is enlarged."""
     ours = settings(prompt)
+    if not ours:
+        return prompt
     small = {key: {**node, "inputs": {**node["inputs"], **ours.get(node["class_type"], {})}} for key, node in prompt.items()}
     for key in [key for key, node in small.items() if node["class_type"] == "CreateVideo"]:
         inputs, enlarge = small[key]["inputs"], f"enlarge_{key}"
@@ -45,5 +49,4 @@ def in_demo_size(prompt: Json) -> Json:
 
 def template_in_demo_size(workflow: Json) -> Json:
     """A template as the page opens it with the demo's settings."""
-    ours = settings(workflow)
-    return {**workflow, "nodes": [changed(node, ours.get(node["type"], {})) for node in workflow["nodes"]]}
+    return with_settings(workflow, settings(workflow))

@@ -3,6 +3,7 @@
 A saved node lists its widgets' values without names; the names and their order come from the server's /object_info.
 """
 
+import copy
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", DYNAMIC_COMBO}
 CONTROL_VALUES = {"fixed", "increment", "decrement", "randomize", "increment-wrap"}
 MUTED, BYPASSED = 2, 4
+INPUT_NODE, OUTPUT_NODE = "-10", "-20"
+"""What the links of a subgraph call its own inputs and outputs."""
 
 Json = dict[str, Any]
 
@@ -26,63 +29,110 @@ class WorkflowError(ValueError):
 class Source:
     """An output of a node."""
 
-    node: int
+    node: str
     slot: int
 
 
 def to_api(workflow: Json, object_info: Json) -> Json:
     """The API form of a saved workflow: {node id: {"class_type", "inputs", "_meta"}}.
 
-    Notes, reroutes, muted and bypassed nodes are resolved as the page does. Raises WorkflowError for a node type
-    that the server does not know.
+    Notes, reroutes, muted and bypassed nodes and subgraphs are resolved as the page does; a node within a subgraph has the id
+    `BOX:NODE`. Raises WorkflowError for a node type that the server does not know.
     """
     graph = Graph(workflow)
     prompt = {}
-    for node in graph.nodes.values():
+    for key, node in graph.nodes.items():
         if node["type"] in NOTES | {REROUTE} or node.get("mode", 0) in (MUTED, BYPASSED):
             continue
         if node["type"] not in object_info:
             raise WorkflowError(
-                f"Node {node['id']} is of type {node['type']}, which the server does not know: "
+                f"Node {key} is of type {node['type']}, which the server does not know: "
                 "is the pack that brings it installed, and did it load?"
             )
         inputs = dict(widget_values(node, object_info[node["type"]]))
         for slot in node.get("inputs", []):
             if source := graph.source(slot.get("link")):
-                inputs[slot["name"]] = [str(source.node), source.slot]
+                inputs[slot["name"]] = [source.node, source.slot]
         title = node.get("title") or object_info[node["type"]].get("display_name") or node["type"]
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": title}}
+        prompt[key] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": title}}
     return prompt
 
 
+def every_node(workflow: Json) -> Iterator[Json]:
+    """The saved nodes of a workflow and of the subgraphs that it defines."""
+    yield from workflow["nodes"]
+    for definition in workflow.get("definitions", {}).get("subgraphs", []):
+        yield from definition["nodes"]
+
+
 class Graph:
-    """Nodes and links of a saved workflow."""
+    """Nodes and links of a saved workflow, its subgraphs unpacked."""
 
     def __init__(self, workflow: Json) -> None:
-        self.nodes: dict[int, Json] = {node["id"]: node for node in workflow["nodes"]}
-        self.links = dict(map(_read_link, workflow["links"]))
+        self.nodes: dict[str, Json] = {}
+        self.links: dict[str, Source | str | None] = {}
+        """What feeds a link: an output, or the link outside of the subgraph that goes on here."""
+        self.outputs: dict[Source, str] = {}
+        """The link inside of a subgraph that feeds an output of its box."""
+        self.definitions = {entry["id"]: entry for entry in workflow.get("definitions", {}).get("subgraphs", [])}
+        self._read(workflow, "", None)
 
-    def source(self, link: int | None) -> Source | None:
-        """The output that feeds a link, behind reroutes and bypassed nodes; None where nothing is left of it."""
-        while link is not None and link in self.links:
-            source = self.links[link]
-            node = self.nodes[source.node]
-            mode = node.get("mode", 0)
-            if mode == MUTED:
-                return None
-            if node["type"] != REROUTE and mode != BYPASSED:
-                return source
-            link = _link_through(node, source.slot)
+    def _read(self, graph: Json, prefix: str, box: Json | None) -> None:
+        for link in map(_link, graph["links"]):
+            if link.origin == INPUT_NODE and box is not None:
+                entry = graph["inputs"][link.origin_slot]["name"]
+                self.links[prefix + link.id] = next(slot["link"] for slot in box["inputs"] if slot["name"] == entry)
+            else:
+                self.links[prefix + link.id] = Source(prefix + link.origin, link.origin_slot)
+            if link.target == OUTPUT_NODE:
+                self.outputs[Source(prefix[:-1], link.target_slot)] = prefix + link.id
+        for node in graph["nodes"]:
+            key = f"{prefix}{node['id']}"
+            slots = [
+                {**slot, "link": None if slot.get("link") is None else f"{prefix}{slot['link']}"}
+                for slot in node.get("inputs", [])
+            ]
+            mode = MUTED if box is not None and box.get("mode", 0) == MUTED else node.get("mode", 0)
+            node = {**node, "inputs": slots, "mode": mode}
+            if node["type"] in self.definitions and mode != BYPASSED:
+                self._read(self.definitions[node["type"]], f"{key}:", node)
+            else:
+                self.nodes[key] = node
+
+    def source(self, link: str | None) -> Source | None:
+        """The output that feeds a link, behind reroutes, boxes and bypassed nodes; None where nothing is left of it."""
+        while link is not None and (source := self.links.get(link)) is not None:
+            if isinstance(source, str):
+                link = source
+            elif source in self.outputs:
+                link = self.outputs[source]
+            else:
+                node = self.nodes[source.node]
+                mode = node.get("mode", 0)
+                if mode == MUTED:
+                    return None
+                if node["type"] != REROUTE and mode != BYPASSED:
+                    return source
+                link = _link_through(node, source.slot)
         return None
 
 
-def _read_link(link: list | Json) -> tuple[int, Source]:
+@dataclass(frozen=True)
+class _Link:
+    id: str
+    origin: str
+    origin_slot: int
+    target: str
+    target_slot: int
+
+
+def _link(link: list | Json) -> _Link:
     if isinstance(link, dict):
-        return link["id"], Source(link["origin_id"], link["origin_slot"])
-    return link[0], Source(link[1], link[2])
+        link = [link[name] for name in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
+    return _Link(str(link[0]), str(link[1]), link[2], str(link[3]), link[4])
 
 
-def _link_through(node: Json, slot: int) -> int | None:
+def _link_through(node: Json, slot: int) -> str | None:
     """The link into a bypassed node that stands for its output: that of the same place if its type fits, else the
     first whose type fits."""
     inputs = node.get("inputs", [])
@@ -101,12 +151,35 @@ def widget_values(node: Json, info: Json) -> Iterator[tuple[str, Any]]:
     return _named(deque(saved), info["input"], info.get("input_order") or {})
 
 
-def changed(node: Json, settings: Json) -> Json:
-    """A saved node with other values of some widgets, found by the names that its inputs give them.
+def with_settings(workflow: Json, settings: dict[str, Json]) -> Json:
+    """A saved workflow with other values of some widgets, by the class of their node, also where these were wired.
 
-    Raises WorkflowError if it has no such widget.
+    Raises WorkflowError if a node has no such widget.
     """
-    values = node.get("widgets_values")
+    workflow = copy.deepcopy(workflow)
+    for graph in (workflow, *workflow.get("definitions", {}).get("subgraphs", [])):
+        for node in graph["nodes"]:
+            wanted = settings.get(node["type"], {})
+            node["widgets_values"] = _changed(node, wanted)
+            for slot in node.get("inputs", []):
+                if slot["name"] in wanted and slot.get("link") is not None:
+                    _unwire(graph, slot)
+    return workflow
+
+
+def _unwire(graph: Json, slot: Json) -> None:
+    number, slot["link"] = slot["link"], None
+    graph["links"] = [link for link in graph["links"] if _link(link).id != str(number)]
+    for entry in graph.get("inputs", []):
+        entry["linkIds"] = [link for link in entry["linkIds"] if link != number]
+    for node in graph["nodes"]:
+        for output in node.get("outputs", []):
+            output["links"] = [link for link in output["links"] or [] if link != number]
+
+
+def _changed(node: Json, settings: Json) -> list | Json:
+    """The values of a saved node's widgets, some of them other ones, found by the names that its inputs give them."""
+    values = node.get("widgets_values") or []
     places, place = {}, 0
     for slot in node.get("inputs", []):
         if "widget" in slot:
@@ -117,7 +190,7 @@ def changed(node: Json, settings: Json) -> Json:
     if unknown := settings.keys() - places.keys():
         raise WorkflowError(f"Node {node['id']} ({node['type']}) has no widget {', '.join(sorted(unknown))}.")
     named = {places[name]: value for name, value in settings.items()}
-    return {**node, "widgets_values": [named.get(i, value) for i, value in enumerate(values)]} if settings else node
+    return [named.get(i, value) for i, value in enumerate(values)] if settings else values
 
 
 def _named(values: deque, inputs: Json, order: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:

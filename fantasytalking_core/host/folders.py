@@ -53,8 +53,8 @@ ADAPTERS, WAV2VEC2, FACES, DITS = "fantasytalking", "wav2vec2", "facerecognition
 ADAPTER = Place(ADAPTERS, "adapter file", f"put it into ComfyUI/models/{ADAPTERS}; it is published at {ADAPTERS_AT}.")
 SPEECH_ENCODER = Place(
     WAV2VEC2,
-    "Wav2Vec2 folder",
-    f"put all files of {SPEECH_ENCODERS_AT} into ComfyUI/models/{WAV2VEC2}/wav2vec2-base-960h.",
+    "Wav2Vec2 model",
+    f"put model.safetensors of {SPEECH_ENCODERS_AT} into ComfyUI/models/{WAV2VEC2}, named wav2vec2-base-960h.safetensors.",
 )
 FACE_ENCODER = Place(
     FACES,
@@ -229,9 +229,10 @@ def _is_encoder_file(name: str) -> bool:
 
 def wav2vec_path(name: str) -> Path:
     """Raises FantasyTalkingError."""
-    if isinstance(name, str) and name.lower().endswith(WEIGHTS):
+    config = os.path.join(name, CONFIG) if isinstance(name, str) else None
+    if config and name.lower().endswith(WEIGHTS) and not _find(WAV2VEC2, config):  # a folder may be called so, too
         return _path(SPEECH_ENCODER, name, name)
-    return _path(SPEECH_ENCODER, name, os.path.join(name, CONFIG) if isinstance(name, str) else None).parent
+    return _path(SPEECH_ENCODER, name, config).parent
 
 
 def face_encoder_names() -> list[str]:

@@ -1,0 +1,336 @@
+"""The templates: the top level of each, and what app mode shows of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import files
+import parts
+import videos
+from graph import Graph, Node, Numbers, Source, Subgraph, file
+from models import Loaded, Models, models_box
+from parts import Prepared
+from workflow import Json
+
+BLUE, GREEN, GOLD = "#3f789e", "#8A8", "#b58b2a"
+COLUMNS = tuple(282 * number for number in range(6))
+"""Left edges of the groups: notes, portrait, speech, models, sampling, video. At 1280×720 all is seen, and can be read."""
+WIDTH, HEIGHT, ROW = 270, 800, 505
+"""Of a column; where a second row of groups begins."""
+VIEW = {"scale": 0.71, "offset": [95, 170]}
+"""How a template opens: below the page's bar and beside its tabs; the page hides text below a scale of 0.57."""
+TOP = 55
+"""Of the first node of a group, below its title and the node's badge."""
+NOTES = Path(__file__).parent / "notes"
+NOTHING = Source(0, 0, "")
+
+
+@dataclass(frozen=True)
+class Template:
+    name: str
+    build: Callable[[Json], Json]
+
+
+class Sheet:
+    """A template that grows column by column; `note` names a text of notes/. `is_app`: it opens in app mode."""
+
+    def __init__(self, info: Json, note: str, is_app: bool = False) -> None:
+        self.is_app = is_app
+        self.graph = Graph(info, Numbers())
+        self.subgraphs: list[Subgraph] = []
+        self.fields: list[list] = []
+        for name, title, top, height in ((note, "Read me", 30, 395), (f"{note}.zh", "说明", 465, 335)):
+            text = (NOTES / f"{name}.md").read_text(encoding="utf-8")
+            self.graph.note(text, (0, top), (WIDTH, height), title)
+
+    def group(self, title: str, color: str, columns: tuple[int, int], top: int = 0, bottom: int = HEIGHT) -> int:
+        """A frame over columns. Returns the left edge of what is in it."""
+        left = COLUMNS[columns[0]]
+        self.graph.group(title, (left, top - 20, COLUMNS[columns[1]] + WIDTH - left, bottom - top + 20), color)
+        return left + 10
+
+    def add(
+        self, kind: str, place: tuple[int, int], height: int, wires: dict[str, Source] | None = None, **values: Any
+    ) -> Node:
+        """A node as wide as a column, or as `width` says; ours without the pack's name in their title."""
+        name = self.graph.info[kind]["display_name"]
+        if name.startswith("FantasyTalking "):
+            values.setdefault("title", name.removeprefix("FantasyTalking "))
+        return self.graph.add(kind, place, (values.pop("width", WIDTH - 20), height), wires, **values)
+
+    def box(self, subgraph: Subgraph, place: tuple[int, int], height: int, wires: dict[str, Source]) -> Node:
+        self.subgraphs.append(subgraph)
+        return self.graph.box(subgraph, place, (WIDTH - 20, height), wires)
+
+    def field(self, node: Node, *widgets: str) -> None:
+        """Fields of app mode."""
+        self.fields += [[node.id, widget] for widget in widgets]
+
+    def saved(self, *results: Node) -> Json:
+        """The file; the result is what app mode shows."""
+        data = {"inputs": self.fields, "outputs": [node.id for node in results]}
+        return file(self.graph, self.subgraphs, {"ds": VIEW, "linearData": data, "linearMode": self.is_app})
+
+    # ---------------------------------------------------------------------------------------- what most templates have
+
+    def portrait_and_recording(self, short: bool = False, picture: str = "Portrait") -> tuple[Source, Source]:
+        """The first column; `short` where there is a second row."""
+        left = self.group("1 · Portrait and recording", GREEN, (1, 1), bottom=ROW - 30 if short else HEIGHT)
+        label = {"image": picture.lower()}
+        image = self.add("LoadImage", (left, TOP), 250 if short else 340, title=picture, labels=label, image="")
+        top = 345 if short else 445
+        audio = self.add("LoadAudio", (left, top), 130, title="Recording", labels={"audio": "recording"}, audio="")
+        if not short:
+            self.add("RecordAudio", (left, 625), 100, title="… or record it, and wire it instead")
+        self.field(image, "image")
+        self.field(audio, "audio")
+        return image["IMAGE"], audio["AUDIO"]
+
+    def scene(self, short: bool = False) -> tuple[Source, tuple[int, int]]:
+        """The prompt in the second column. Returns it, and the place below."""
+        left = self.group("2 · Scene and speech", GREEN, (2, 2), bottom=ROW - 30 if short else HEIGHT)
+        height = 140 if short else 220
+        title, label = "Prompt", {"value": "prompt"}
+        node = self.add("PrimitiveStringMultiline", (left, TOP), height, title=title, labels=label, value=parts.PROMPT)
+        self.field(node, "value")
+        return node["STRING"], (left, TOP + 50 + height)
+
+    def speech(self, loaded: Loaded, audio: Source, place: tuple[int, int], length: int = 81) -> Node:
+        label = {"length": "length in frames"}
+        wires = {"wav2vec": loaded.wav2vec, "audio": audio}
+        node = self.add("FantasyTalkingEncodeSpeech", place, 220, wires, labels=label, length=length)
+        self.field(node, "length")
+        return node
+
+    def load(self, models: Models) -> Loaded:
+        """The third column."""
+        left = self.group("3 · Models and preparation", BLUE, (3, 3))
+        height = 350 if models.strengths or models.lora else 310
+        return Loaded.of(self.box(models_box(self.graph, models), (left, TOP), height, {}))
+
+    def prepare(self, loaded: Loaded, wires: dict[str, Source], top: int = 460, **options: Any) -> Prepared:
+        box = parts.preparation_box(self.graph, **options)
+        own = {"clip": loaded.clip, "clip_vision": loaded.clip_vision}
+        node = self.box(box, (COLUMNS[3] + 10, top), 290, {**own, **wires})
+        outputs = {output["name"] for output in node.saved["outputs"]}
+        portrait, vision, latent = (
+            node[name] if name in outputs else NOTHING for name in ("start_image", "clip_vision_output", "latent")
+        )
+        return Prepared(node["positive"], node["negative"], portrait, vision, latent)
+
+    def preset(self, columns: tuple[int, int] = (4, 4)) -> tuple[dict[str, Source], Source]:
+        """The Preset in the sampler's column. Returns what the sampler takes of it, and the longest edge."""
+        left = self.group("4 · Sampling", BLUE, columns)
+        node = self.add("FantasyTalkingPreset", (left, TOP), 190, preset="quality")
+        self.field(node, "preset")
+        return {name: node[name] for name in ("steps", "text_cfg", "audio_cfg", "guidance_every")}, node["longest_edge"]
+
+    def sample(self, loaded: Loaded, prepared: Prepared, wires: dict[str, Source], top: int = 295, **values: Any) -> Node:
+        start = {"positive": prepared.positive, "negative": prepared.negative, "latent_image": prepared.latent}
+        wires = {"model": loaded.model, **start, **wires}
+        easy = {"seed": 1111, "ease_in_silence": True, **values}
+        node = self.add("FantasyTalkingSampler", (COLUMNS[4] + 10, top), 430, wires, **easy)
+        self.field(node, "seed")
+        return node
+
+    def save(self, box: Subgraph, wires: dict[str, Source], height: int = 110) -> Json:
+        left = self.group("5 · Video", GREEN, (5, 5))
+        video = self.box(box, (left, TOP), height, wires)
+        prefix = "video/fantasytalking"
+        place = (left, TOP + 50 + height)
+        return self.saved(self.add("SaveVideo", place, 430, {"video": video["video"]}, filename_prefix=prefix))
+
+
+def _talking(info: Json, note: str, models: Models, edge: int | None = None, larger: bool = False, **values: Any) -> Json:
+    sheet = Sheet(info, note)
+    picture, audio = sheet.portrait_and_recording()
+    text, below = sheet.scene()
+    loaded = sheet.load(models)
+    speech = sheet.speech(loaded, audio, below)
+    sheet.add("PreviewAudio", (below[0], 625), 100, {"audio": speech["audio"]}, title="Listen to the stretch")
+    wires = {"vae": loaded.vae, "portrait": picture, "prompt": text, "speech": speech["speech"], "length": speech["length"]}
+    settings: dict[str, Source] = {}
+    if edge is None:
+        settings, wires["longest_edge"] = sheet.preset()
+    else:
+        sheet.group("4 · Sampling", BLUE, (4, 4))
+    prepared = sheet.prepare(loaded, wires, edge=edge)
+    sampled = sheet.sample(loaded, prepared, settings, 295 if edge is None else TOP, **values)
+    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
+    if larger:
+        return sheet.save(videos.larger_box(sheet.graph), sound, 200)
+    return sheet.save(videos.video_box(sheet.graph), sound)
+
+
+def talking(info: Json) -> Json:
+    """A portrait speaks."""
+    return _talking(info, "talking", Models())
+
+
+def few_steps(info: Json) -> Json:
+    """With a distilled LoRA."""
+    return _talking(info, "few_steps", Models(lora=True), edge=512, steps=4, text_cfg=1.0)
+
+
+def small_card(info: Json) -> Json:
+    """With fp8 weights, a distilled LoRA and a smaller picture."""
+    return _talking(info, "small_card", Models(lora=True), edge=448, steps=4, text_cfg=1.0)
+
+
+def larger(info: Json) -> Json:
+    """Then twice the size and twice the frames."""
+    return _talking(info, "larger", Models(beside=(files.UPSCALER, files.INTERPOLATOR)), larger=True)
+
+
+def identity(info: Json) -> Json:
+    """The same, keeping the face."""
+    sheet = Sheet(info, "identity")
+    picture, audio = sheet.portrait_and_recording(short=True)
+    text, below = sheet.scene(short=True)
+    left = sheet.group("The face", GOLD, (1, 2), ROW)
+    loaded = sheet.load(Models(strengths=True, beside=(files.FACES,)))
+    speech = sheet.speech(loaded, audio, below)
+    offer = [files.FACES.offer()]
+    crop = sheet.add("FantasyTalkingCropFace", (left, ROW + TOP), 240, {"image": picture}, models=offer)
+    wires = {"clip_vision": loaded.clip_vision, "face": crop["face"]}
+    face = sheet.add("FantasyTalkingEncodeFaceCLIP", (COLUMNS[2] + 10, ROW + TOP), 100, wires)
+    settings, edge = sheet.preset()
+    wires = {"vae": loaded.vae, "portrait": picture, "prompt": text, "speech": speech["speech"], "length": speech["length"]}
+    wires |= {"longest_edge": edge, "identity": face["identity"]}
+    prepared = sheet.prepare(loaded, wires, more=("identity",))
+    sampled = sheet.sample(loaded, prepared, settings)
+    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
+    return sheet.save(videos.video_box(sheet.graph), sound)
+
+
+def motion(info: Json) -> Json:
+    """More or less lively, with an adapter that was trained for it."""
+    sheet = Sheet(info, "motion")
+    picture, audio = sheet.portrait_and_recording(short=True)
+    text, below = sheet.scene(short=True)
+    left = sheet.group("How much it moves", GOLD, (1, 1), ROW)
+    loaded = sheet.load(Models(strengths=True, adapter=files.TRAINED, beside=(files.FACES,)))
+    speech = sheet.speech(loaded, audio, below)
+    intensity = sheet.add("FantasyTalkingMotionIntensity", (left, ROW + TOP), 110)
+    sheet.field(intensity, "expression", "body")
+    left = sheet.group("From a clip (muted until you need it)", GOLD, (2, 2), ROW)
+    clip = sheet.add("LoadVideo", (left, ROW + TOP), 110, file="", mode=2)
+    assert loaded.adapter is not None
+    wires = {"video": clip["VIDEO"], "adapter": loaded.adapter}
+    sheet.box(videos.clip_box(sheet.graph), (left, ROW + 215), 75, wires).saved["mode"] = 2
+    settings, edge = sheet.preset()
+    wires = {"vae": loaded.vae, "portrait": picture, "prompt": text, "speech": speech["speech"], "length": speech["length"]}
+    wires |= {"longest_edge": edge, "motion": intensity["motion"]}
+    prepared = sheet.prepare(loaded, wires, more=("motion",))
+    sampled = sheet.sample(loaded, prepared, settings)
+    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
+    return sheet.save(videos.video_box(sheet.graph), sound)
+
+
+def long_speech(info: Json) -> Json:
+    """All of a long recording, part by part, into a video file."""
+    sheet = Sheet(info, "long_speech")
+    picture, audio = sheet.portrait_and_recording(short=True)
+    text, below = sheet.scene(short=True)
+    left = sheet.group("What will be heard", GOLD, (1, 2), ROW)
+    loaded = sheet.load(Models())
+    speech = sheet.speech(loaded, audio, below, length=0)
+    wide = COLUMNS[2] + WIDTH - 20 - COLUMNS[1]
+    sheet.add("FantasyTalkingPreviewSpeech", (left, ROW + TOP), 240, {"speech": speech["speech"]}, width=wide)
+    settings, edge = sheet.preset((4, 5))
+    wires = {"portrait": picture, "prompt": text, "speech": speech["speech"], "longest_edge": edge}
+    prepared = sheet.prepare(loaded, wires, length=False)
+    sheet.add("PreviewAudio", (COLUMNS[5] + 10, TOP), 100, {"audio": speech["audio"]}, title="Listen to the stretch")
+    wires = {"model": loaded.model, "vae": loaded.vae, "positive": prepared.positive, "negative": prepared.negative}
+    wires |= {"start_image": prepared.portrait, "clip_vision_output": prepared.clip_vision_output, "audio": speech["audio"]}
+    easy = {"seed": 1111, "control": "fixed", "ease_in_silence": True}
+    render = sheet.add("FantasyTalkingRender", (COLUMNS[4] + 10, 295), 495, {**wires, **settings}, width=wide, **easy)
+    sheet.field(render, "seed")
+    return sheet.saved(render)
+
+
+def two_speakers(info: Json) -> Json:
+    """Two people in one picture, each with their own speech."""
+    sheet = Sheet(info, "two_speakers")
+    picture, audio = sheet.portrait_and_recording(short=True, picture="Picture of two")
+    text, below = sheet.scene(short=True)
+    left = sheet.group("Who is who, and who speaks when", GOLD, (1, 2), ROW)
+    loaded = sheet.load(Models(beside=(files.FACES,)))
+    masks = sheet.add("FantasyTalkingSpeakerMasks", (left, ROW + TOP), 240, {"image": picture}, models=[files.FACES.offer()])
+    place = (COLUMNS[2] + 10, ROW + TOP)
+    turns = sheet.add("FantasyTalkingSpeakerTurns", place, 200, {"audio": audio}, turns="0.0-1.8 1\n1.8-3.6 2")
+    sheet.field(turns, "turns")
+    wires = {"wav2vec": loaded.wav2vec, "speaker 1": turns["speaker 1"], "speaker 2": turns["speaker 2"]}
+    voices = sheet.box(parts.voices_box(sheet.graph), below, 180, wires)
+    sheet.field(voices, "length_in_frames")
+    settings, edge = sheet.preset()
+    wires = {"vae": loaded.vae, "portrait": picture, "prompt": text, "length": voices["length"], "longest_edge": edge}
+    for name in ("speech", "mask"):
+        for number in (1, 2):
+            wires[f"{name} {number}"] = voices[f"speech {number}"] if name == "speech" else masks[f"speaker {number}"]
+    prepared = sheet.prepare(loaded, wires, speakers=2)
+    sampled = sheet.sample(loaded, prepared, settings)
+    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": voices["audio"], "fps": voices["fps"]}
+    return sheet.save(videos.video_box(sheet.graph), sound)
+
+
+def dub(info: Json) -> Json:
+    """New speech for a video, everything but the mouth untouched."""
+    sheet = Sheet(info, "dub")
+    left = sheet.group("1 · Video and recording", GREEN, (1, 1))
+    clip = sheet.add("LoadVideo", (left, TOP), 340, title="Video", labels={"file": "video"}, file="")
+    audio = sheet.add("LoadAudio", (left, 445), 130, title="Recording", labels={"audio": "recording"}, audio="")
+    sheet.add("RecordAudio", (left, 625), 100, title="… or record it, and wire it instead")
+    sheet.field(clip, "file")
+    sheet.field(audio, "audio")
+    text, below = sheet.scene()
+    loaded = sheet.load(Models(strengths=True, beside=(files.FACES,)))
+    mouth = sheet.box(videos.mouth_box(sheet.graph), (below[0], 605), 190, {"vae": loaded.vae, "video": clip["VIDEO"]})
+    wires = {"wav2vec": loaded.wav2vec, "audio": audio["AUDIO"], "fps": mouth["fps"], "length": mouth["length"]}
+    speech = sheet.add("FantasyTalkingEncodeSpeech", below, 220, wires)
+    wires = {"vae": loaded.vae, "portrait": mouth["first frame"], "prompt": text}
+    wires |= {"speech": speech["speech"], "length": speech["length"]}
+    prepared = sheet.prepare(loaded, wires, fit=False)
+    prepared.latent = mouth["latent"]
+    sheet.group("4 · Sampling", BLUE, (4, 4))
+    sampled = sheet.sample(loaded, prepared, {}, TOP)
+    wires = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
+    wires |= {"images": mouth["images"], "mask": mouth["mask"]}
+    return sheet.save(videos.paste_box(sheet.graph), wires, 150)
+
+
+def try_it(info: Json) -> Json:
+    """The small models that come with the pack: nothing to download."""
+    sheet = Sheet(info, "try", is_app=True)
+    left = sheet.group("1 · Person and recording", GREEN, (1, 1))
+    example = sheet.add("FantasyTalkingExample", (left, TOP), 130)
+    sheet.field(example, "portrait", "recording")
+    sheet.add("PreviewImage", (left, 235), 290, {"images": example["portrait"]}, title="The person")
+    sheet.add("RecordAudio", (left, 575), 100, title="Your own voice: record, and wire")
+    text, below = sheet.scene()
+    left = sheet.group("3 · Models and preparation", BLUE, (3, 3))
+    loaded = Loaded.of(sheet.add("FantasyTalkingSmallModels", (left, TOP), 200))
+    speech = sheet.speech(loaded, example["recording"], below)
+    sheet.add("PreviewAudio", (below[0], 625), 100, {"audio": speech["audio"]}, title="Listen to the stretch")
+    sheet.group("4 · Sampling", BLUE, (4, 4))
+    wires = {"vae": loaded.vae, "portrait": example["portrait"], "prompt": text}
+    wires |= {"speech": speech["speech"], "length": speech["length"]}
+    prepared = sheet.prepare(loaded, wires, 330, edge=64)
+    sampled = sheet.sample(loaded, prepared, {}, TOP, steps=10, text_cfg=1.0, audio_cfg=2.0)
+    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
+    return sheet.save(videos.video_box(sheet.graph, enlarged=4.0), sound)
+
+
+TEMPLATES = (
+    Template("Talking portrait (start here)", talking),
+    Template("Try it with the small demo models", try_it),
+    Template("Talking portrait, keep the face", identity),
+    Template("Talking portrait, livelier or calmer", motion),
+    Template("Talking portrait, in 4 steps", few_steps),
+    Template("Talking portrait, 12 GB card", small_card),
+    Template("Talking portrait, larger and smoother", larger),
+    Template("Long speech", long_speech),
+    Template("Two speakers", two_speakers),
+    Template("Dub a video", dub),
+)
