@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import comfy.samplers
 import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import InputImpl, io
@@ -19,7 +18,7 @@ from ..fantasytalking_core.speech.recording import Recording
 from ..fantasytalking_core.speech.video_sound import video_sound
 from ..fantasytalking_core.speech.waveform import Stretch
 from . import shown, sockets
-from .sampling import OURS, check_interval, economy_inputs, guidance_inputs, shift_input, sigmas_of, steps_input
+from .sampling import check_interval, economy_inputs, guidance_inputs, sampler_inputs, shift_input, sigmas_of, steps_input
 
 
 def output_place(filename_prefix: str, width: int = 0, height: int = 0) -> tuple[Path, str, int, str]:
@@ -75,21 +74,14 @@ class FantasyTalkingRender(io.ComfyNode):
                 ),
                 steps_input(),
                 *guidance_inputs(),
-                io.Combo.Input(
-                    "sampler_name", options=comfy.samplers.SAMPLER_NAMES, default="euler",
-                    tooltip="The host's sampler; the release uses euler.",
-                ),
-                io.Combo.Input(
-                    "scheduler", options=[OURS, *comfy.samplers.SCHEDULER_NAMES], default=OURS,
-                    tooltip="fantasytalking is the release's exact schedule; the others are the host's, with this shift.",
-                ),
+                *sampler_inputs(),
                 shift_input(),
                 io.Int.Input(
-                    "window", default=long_take.WINDOW, min=5, max=1001, step=TEMPORAL,
+                    "window", default=long_take.WINDOW, min=5, max=1001, step=TEMPORAL, advanced=True,
                     tooltip="Frames that are sampled at once: 81, as in the training; fewer need less memory.",
                 ),
                 io.Int.Input(
-                    "overlap", default=long_take.OVERLAP, min=0, max=400, step=TEMPORAL,
+                    "overlap", default=long_take.OVERLAP, min=0, max=400, step=TEMPORAL, advanced=True,
                     tooltip="Finished frames that a window begins with, so that the motion goes on.",
                 ),
                 io.String.Input(
@@ -98,7 +90,7 @@ class FantasyTalkingRender(io.ComfyNode):
                 io.ClipVisionOutput.Input("clip_vision_output", optional=True, tooltip="The portrait by CLIP Vision Encode."),
                 io.Audio.Input("audio", optional=True, tooltip="The sound of the video: the audio of Encode Speech."),
                 io.Boolean.Input(
-                    "keep_parts", default=False, optional=True,
+                    "keep_parts", default=False, optional=True, advanced=True,
                     tooltip="Keep the folder with the parts and their latents beside the finished video.",
                 ),
                 *economy_inputs(),

@@ -41,6 +41,7 @@ def guidance_inputs() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.01,
+            advanced=True,
             tooltip="From which part of the steps on the speech is guided: of the steps that this sampler is given, also "
             "after SplitSigmas.",
         ),
@@ -50,6 +51,7 @@ def guidance_inputs() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.01,
+            advanced=True,
             tooltip="Up to which part of the steps the speech is guided; keep it on for at least 70 %. Outside, two "
             "passes are run, and both hear the speech.",
         ),
@@ -81,27 +83,48 @@ def check_interval(start: float, end: float) -> None:
     guidance.Guidance(audio_start=start, audio_end=end)
 
 
-def shift_input() -> io.Float.Input:
+def shift_input(advanced: bool = True) -> io.Float.Input:
     return io.Float.Input(
         "shift",
         default=schedule.SHIFT,
         min=schedule.MIN_SHIFT,
         max=100.0,
         step=0.01,
+        advanced=advanced,
         tooltip="Shift of the sigma schedule towards noise; 5 in the release.",
     )
 
 
-def schedule_inputs() -> list[io.Input]:
+def schedule_inputs(advanced: bool = True) -> list[io.Input]:
     return [
-        shift_input(),
+        shift_input(advanced),
         io.Float.Input(
             "denoise",
             default=1.0,
             min=0.0,
             max=1.0,
             step=0.01,
+            advanced=advanced,
             tooltip="Below 1, only the last part of the schedule is run, on the latent that is wired in.",
+        ),
+    ]
+
+
+def sampler_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "sampler_name",
+            options=comfy.samplers.SAMPLER_NAMES,
+            default="euler",
+            advanced=True,
+            tooltip="The host's sampler; the release uses euler.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=[OURS, *comfy.samplers.SCHEDULER_NAMES],
+            default=OURS,
+            advanced=True,
+            tooltip="fantasytalking is the release's exact schedule; the others are the host's, with this shift.",
         ),
     ]
 
@@ -177,7 +200,7 @@ class FantasyTalkingScheduler(io.ComfyNode):
             category=f"{sockets.CATEGORY}/sampling",
             description="The release's exact sigma schedule for any number of steps, for SamplerCustomAdvanced.",
             search_aliases=["sigmas", "schedule", "shift", "fantasy talking"],
-            inputs=[steps_input(), *schedule_inputs()],
+            inputs=[steps_input(), *schedule_inputs(advanced=False)],
             outputs=[io.Sigmas.Output(tooltip="For SamplerCustomAdvanced.")],
         )
 
@@ -218,18 +241,7 @@ class FantasyTalkingSampler(io.ComfyNode):
                 ),
                 steps_input(),
                 *guidance_inputs(),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=comfy.samplers.SAMPLER_NAMES,
-                    default="euler",
-                    tooltip="The host's sampler; the release uses euler.",
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=[OURS, *comfy.samplers.SCHEDULER_NAMES],
-                    default=OURS,
-                    tooltip="fantasytalking is the release's exact schedule; the others are the host's, with this shift.",
-                ),
+                *sampler_inputs(),
                 *schedule_inputs(),
                 *economy_inputs(),
             ],
