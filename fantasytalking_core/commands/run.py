@@ -8,6 +8,8 @@ import sys
 import traceback
 from pathlib import Path
 
+import torch
+
 from ..errors import FantasyTalkingError
 from ..training.run.before import check_before_loading
 from ..training.run.config import Config, read_config
@@ -27,7 +29,8 @@ def trainer_of(config: Config, stop: Stop | None = None) -> Trainer:
 
     check_before_loading(config)
     vae = load_vae(config.vae) if config.vae is not None and config.sample_every else None
-    dit = TrainingDit(load_dit(config.model, config.torch_dtype), config.gradient_checkpointing)
+    model = load_dit(config.model, config.torch_dtype, None if config.weight_dtype == "default" else torch.float8_e4m3fn)
+    dit = TrainingDit(model, config.gradient_checkpointing)
     return Trainer(config, dit, HostSampler(dit, vae), stop)
 
 

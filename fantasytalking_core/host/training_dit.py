@@ -33,15 +33,20 @@ MASK_CHANNELS = 4
 """Channels of the mask that says which latent frames the reference image gives."""
 
 
-def load_dit(name: str, dtype: torch.dtype) -> ModelPatcher:
+def load_dit(name: str, dtype: torch.dtype, weight_dtype: torch.dtype | None = None) -> ModelPatcher:
     """A DiT by the host's loader, with weights that stay where they are put.
 
+    Args:
+        dtype: in which it computes; on a CPU without bf16, the host computes in float32.
+        weight_dtype: in which its weights are held, None: `dtype`. What a file holds with scales (fp8_scaled) stays as it is.
+
     Raises:
-        FantasyTalkingError: no such file, no Wan I2V DiT, or a device that does not compute in this type.
+        FantasyTalkingError: no such file, no Wan I2V DiT, a device that does not compute in this type, or a `weight_dtype` for
+            weights with scales.
     """
     path = model_path("diffusion_models", name, "diffusion model")
     try:
-        patcher = comfy.sd.load_diffusion_model(str(path), model_options={"dtype": dtype}, disable_dynamic=True)
+        patcher = comfy.sd.load_diffusion_model(str(path), model_options={"dtype": weight_dtype or dtype}, disable_dynamic=True)
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:  # whatever the host's loaders raise for a broken file
@@ -50,10 +55,21 @@ def load_dit(name: str, dtype: torch.dtype) -> ModelPatcher:
         ) from error
     dit = uncompiled(patcher.get_model_object("diffusion_model"))
     check_model(patcher, AudioWidths(0, 0, getattr(dit, "dim", 0), len(getattr(dit, "blocks", ()))))
-    if patcher.model.get_dtype_inference() == torch.float16:  # by the host's choice, where the device lacks the run's type
+    about = patcher.model.model_config
+    if weight_dtype is not None and about.quant_config is not None:
+        raise FantasyTalkingError(
+            f"'{path.name}' holds weights with scales, which stay as they are, and weight_dtype would round the others: "
+            "leave it out."
+        )
+    supported = about.supported_inference_dtypes
+    computing = comfy.model_management.unet_manual_cast(dtype, patcher.load_device, supported) or dtype
+    if computing == torch.float16:  # by the host's choice, where the device lacks the run's type
         raise FantasyTalkingError(
             f"{patcher.load_device} does not compute in {dtype}, and fp16 has no room for small gradients: set dtype to fp32."
         )
+    if weight_dtype is not None or about.quant_config is not None:
+        # else it may be float16; and weights with scales would be multiplied in fp8, with inputs that are rounded to it
+        patcher.set_model_compute_dtype(computing)
     return patcher
 
 
@@ -86,7 +102,7 @@ class TrainingDit:
         self.base = patcher.model
         self.base.requires_grad_(False).eval()
         self.dit = uncompiled(patcher.get_model_object("diffusion_model"))
-        self.dtype: torch.dtype = self.base.get_dtype_inference()
+        self.dtype: torch.dtype = patcher.get_model_object("manual_cast_dtype") or self.base.get_dtype()
         self.device: torch.device = patcher.load_device
 
     def place(self) -> None:
@@ -103,6 +119,10 @@ class TrainingDit:
     @property
     def blocks(self) -> int:
         return len(self.dit.blocks)
+
+    @property
+    def bytes(self) -> int:
+        return comfy.model_management.module_size(self.dit)
 
     def check(self, sample: Sample, adapter: Adapter) -> None:
         """Refuse samples of other models than this DiT and this adapter.

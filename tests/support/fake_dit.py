@@ -12,7 +12,7 @@ from fantasytalking_core.training.run.step import Added
 class FakeDit:
     """Right but for 1, from which everything that the adapter adds is subtracted."""
 
-    dtype, device, width, blocks = torch.float32, torch.device("cpu"), 16, 2
+    dtype, device, width, blocks, bytes = torch.float32, torch.device("cpu"), 16, 2, 0
 
     def __init__(self) -> None:
         self.calls: list[str] = []

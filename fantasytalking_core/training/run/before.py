@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...errors import FantasyTalkingError
 from .config import Config
+from .optimizer import check_optimizer
 from .processes import check_packages
 from .standing import Standing
 
@@ -17,6 +18,7 @@ def check_before_loading(config: Config) -> None:
         FantasyTalkingError
     """
     check_packages()
+    check_optimizer(config)
     check_output(config.output)
     standing = Standing.of(config, int(os.environ.get("WORLD_SIZE", 1)))
     samples = len(standing.dataset.index.samples)

@@ -20,6 +20,8 @@ import torch
 from ...adapter.file import AdapterFile, read_adapter
 from ...adapter.sizes import LARGEST_WEIGHT
 from ...errors import FantasyTalkingError, short
+from .config import Config
+from .optimizer import are_moments
 from .state import damaged
 
 CHECKPOINTS = "checkpoints"
@@ -121,7 +123,7 @@ def load_optimizer(folder: Path) -> dict[str, Any]:
         raise damaged(folder / OPTIMIZER) from error
 
 
-def restore_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+def restore_optimizer(folder: Path, optimizer: torch.optim.Optimizer, config: Config) -> None:
     """The moments of a checkpoint; rate and decay stay those of the run.
 
     Raises:
@@ -131,12 +133,7 @@ def restore_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     try:
         moments = [stored["state"][number] for number in range(len(weights))]
-        fit = all(
-            each[name].shape == shape and torch.isfinite(each[name]).all()
-            for each, weight in zip(moments, weights, strict=True)
-            for name, shape in (("exp_avg", weight.shape), ("exp_avg_sq", weight.shape), ("step", ()))
-        )
-        if not fit:
+        if not all(are_moments(config, each, weight) for each, weight in zip(moments, weights, strict=True)):
             raise ValueError
         optimizer.load_state_dict({"state": dict(enumerate(moments)), "param_groups": optimizer.state_dict()["param_groups"]})
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -78,11 +78,13 @@ class Config:
         cache: the folder that `prepare` made.
         output: the folder for checkpoints, logs and samples.
         stages: in their order.
-        dtype: in which the DiT computes; the adapter's weights are float32.
-        parts: what is trained; audio always is.
+        dtype: in which the DiT computes; the adapter's weights that are trained are float32.
+        weight_dtype: in which the DiT's weights are held: as it computes, or in 8 bits. Scaled fp8 files stay as they are.
+        parts: what is trained. Without audio, that of `init` stays as it is.
         audio, identity, motion: sizes of new parts.
         init: an adapter file to start from; its parts keep their own sizes. Once there is a checkpoint, it is not read.
         batch_size: samples per process and backward pass; `accumulation`: backward passes per step.
+        optimizer: AdamW, with its moments in float32 or in 8 bits.
         learning_rate, warmup_steps, weight_decay: of AdamW; the rate rises linearly, then stays.
         max_grad_norm: to which gradients are clipped.
         text_rows: that prompts are padded to with zeros, as the model's text encoder does; longer ones stay as they are.
@@ -105,6 +107,7 @@ class Config:
     output: Path
     stages: tuple[Stage, ...] = (Stage("clip", 80_000), Stage("frame", 20_000))
     dtype: Literal["bf16", "fp32"] = "bf16"
+    weight_dtype: Literal["default", "fp8_e4m3fn"] = "default"
     parts: tuple[Part, ...] = ("audio", "identity", "motion")
     audio: AudioSizes = field(default_factory=AudioSizes)
     identity: IdentitySizes = field(default_factory=IdentitySizes)
@@ -112,6 +115,7 @@ class Config:
     init: Path | None = None
     batch_size: int = 1
     accumulation: int = 1
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     learning_rate: float = 1e-4
     warmup_steps: int = 1000
     weight_decay: float = 0.01
@@ -140,8 +144,18 @@ class Config:
         for place, stage in enumerate(self.stages):
             if not 1 <= stage.steps <= COUNT:
                 raise wrong(f"stages[{place}].steps", stage.steps, f"1 to {COUNT:g}")
-        if "audio" not in self.parts or len(set(self.parts)) < len(self.parts):
-            raise wrong("parts", list(self.parts), "audio among them, and each once")
+        if not self.parts or len(set(self.parts)) < len(self.parts):
+            raise wrong("parts", list(self.parts), f"one at least of {', '.join(get_args(Part))}, and each once")
+        if not self.trains_audio and self.init is None:
+            raise FantasyTalkingError(
+                "parts leaves audio out, which then stays as it is in init, and init is not set: set it to an adapter file "
+                "with trained audio weights, or add audio to parts."
+            )
+        if self.weight_dtype != "default" and not self.gradient_checkpointing:
+            raise FantasyTalkingError(
+                f"weight_dtype is {self.weight_dtype} and gradient_checkpointing false: the backward pass would keep all of "
+                f"the DiT's weights in {self.dtype} beside it. Set gradient_checkpointing to true, or leave weight_dtype out."
+            )
         if self.identity.inner % self.identity.heads:
             raise wrong("identity.heads", self.identity.heads, f"a divisor of identity.inner, {self.identity.inner}")
         if self.validation_samples == 1:
@@ -150,6 +164,11 @@ class Config:
     @property
     def torch_dtype(self) -> torch.dtype:
         return DTYPES[self.dtype]
+
+    @property
+    def trains_audio(self) -> bool:
+        """Or else leaves its weights as they are in `init`."""
+        return "audio" in self.parts
 
     @property
     def steps(self) -> int:

@@ -17,7 +17,7 @@ from .state import damaged
 
 
 def adapter_of(standing: Standing, model: int, blocks: int) -> Adapter:
-    """The adapter to train, in float32: that of the checkpoint, else with its parts as in `init` where that holds them.
+    """The adapter of a run, in float32: that of the checkpoint, else with its parts as in `init` where that holds them.
 
     Args:
         model, blocks: of the DiT.
@@ -46,6 +46,13 @@ def adapter_of(standing: Standing, model: int, blocks: int) -> Adapter:
     return adapter
 
 
+def freeze_audio(adapter: Adapter, dtype: torch.dtype) -> None:
+    """Leave the audio weights as they are: without gradients, and in the DiT's type where the blocks compute with them."""
+    adapter.audio.requires_grad_(False)
+    for weight in adapter.audio.blocks.parameters():
+        weight.data = weight.data.to(dtype)
+
+
 def check_dit(standing: Standing, file: AdapterFile, model: int, blocks: int) -> None:
     if (file.audio.model, file.audio.blocks) == (model, blocks):
         return
@@ -63,8 +70,9 @@ def check_checkpoint(standing: Standing, file: AdapterFile, sizes: dict[str, Any
     assert standing.folder is not None
     config: Config = standing.dataset.config
     path, ranges = standing.folder / ADAPTER, standing.dataset.index.ranges
-    if set(file.parts) != set(config.parts):
-        raise damaged(path, f"it holds {', '.join(file.parts)}, expected {', '.join(config.parts)}")
+    expected = {"audio", *config.parts}
+    if set(file.parts) != expected:
+        raise damaged(path, f"it holds {', '.join(file.parts)}, expected {', '.join(sorted(expected))}")
     for part in file.parts:
         if config.init is None and getattr(file, part) != sizes[part]:  # else it may have those of init
             raise damaged(path, f"its {part} weights have other sizes than the run")

@@ -1,6 +1,7 @@
 """The processes of a run, as accelerate's launcher started them; of its other settings, the run decides on its own."""
 
 import importlib.util
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -44,6 +45,11 @@ def accelerator(config: Config, cpu: bool) -> Any:
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size  # no loader of its own tells it
         plugin.deepspeed_config["gradient_accumulation_steps"] = config.accumulation
     return made
+
+
+def is_launched_sharded() -> bool:
+    """Whether accelerate's launcher has set up what `is_sharded` says later."""
+    return any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("true", "1") for name in ("FSDP", "DEEPSPEED"))
 
 
 def is_sharded(accelerator: Any) -> bool:

@@ -53,10 +53,10 @@ def read_init(config: Config) -> AdapterFile:
     """The adapter that a run starts from.
 
     Raises:
-        FantasyTalkingError: no adapter, or a part that is not among `parts`.
+        FantasyTalkingError: no adapter, or a part that is not among `parts`; audio, which every adapter has, may be left out.
     """
     assert config.init is not None
     file = read_adapter(config.init)
-    if left_out := [part for part in file.parts if part not in config.parts]:
+    if left_out := [part for part in file.parts if part not in ("audio", *config.parts)]:
         raise FantasyTalkingError(f"'{config.init}' holds {', '.join(left_out)}, which parts leaves out: add it to parts.")
     return file

@@ -13,10 +13,12 @@ from .config import Config
 STATE, VERSION = "state.json", 1
 DECIDING = (
     "dtype",
+    "weight_dtype",
     "parts",
     "audio",
     "identity",
     "motion",
+    "optimizer",
     "learning_rate",
     "warmup_steps",
     "weight_decay",

@@ -43,6 +43,7 @@ class Dit(Protocol):
     Attributes:
         dtype: in which it computes.
         device: on which.
+        bytes: of its weights.
         width, blocks: what an adapter has to fit.
     """
 
@@ -54,6 +55,9 @@ class Dit(Protocol):
 
     @property
     def blocks(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
 
     def place(self) -> None:
         """Put all weights on the device, from wherever they were."""
@@ -114,7 +118,7 @@ class TrainingStep(nn.Module):
         )
 
     def keys_values(self, rows: torch.Tensor, blocks: nn.ModuleList) -> KeysValues:
-        """In the DiT's type, from weights in float32; computed where a block asks for them."""
+        """In the DiT's type, from weights in float32 or frozen ones in that type; computed where a block asks for them."""
         dtype = self.dit.dtype
         rows = rows.to(dtype)
 

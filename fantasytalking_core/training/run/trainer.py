@@ -17,7 +17,9 @@ from . import checkpoints
 from .config import Config, Level
 from .dataset import Batch, Dataset, Numbers, loader
 from .log import Log
-from .new_adapter import adapter_of
+from .memory import Held
+from .new_adapter import adapter_of, freeze_audio
+from .optimizer import optimizer_of
 from .processes import accelerator, is_sharded
 from .standing import Standing
 from .state import State, done_stages
@@ -51,10 +53,15 @@ class Trainer:
         adapter = adapter_of(standing, self.dit.width, self.dit.blocks)
         self.dit.check(self.dataset.first, adapter)
         self.adapter_metadata = adapter.metadata()
+        self.frozen: dict[str, torch.Tensor] = {}
+        if not config.trains_audio:
+            freeze_audio(adapter, self.dit.dtype)
+            if self.accelerator.is_main_process:  # which writes them as they came
+                assert standing.file is not None
+                self.frozen = {key: w.clone() for key, w in standing.file.weights.items() if key.startswith("audio.")}
         step = TrainingStep(adapter, self.dit)
-        optimizer = torch.optim.AdamW(
-            step.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=self.dit.device.type == "cuda"
-        )
+        held = Held.of(config, self.dit.bytes, adapter)
+        optimizer = optimizer_of(config, step, self.dit.device)
         self.step, self.optimizer = self.accelerator.prepare(step, optimizer)
         self.sharded = is_sharded(self.accelerator)
         if standing.folder is not None:
@@ -63,11 +70,12 @@ class Trainer:
         self.log = Log(self.config.output, self.accelerator, self.first_step)
         if standing.folder is not None:
             self.log.say(f"going on from {standing.folder}")
+        self.log.say(f"to its end it holds {held} on a device, beside what a step takes")
 
     def go_on(self, folder: Path) -> None:
         """With the moments of a checkpoint."""
         if not self.sharded:
-            checkpoints.restore_optimizer(folder, self.optimizer)
+            checkpoints.restore_optimizer(folder, self.optimizer, self.config)
             return
         path = folder / checkpoints.SHARDED
         try:
@@ -94,7 +102,8 @@ class Trainer:
         except torch.cuda.OutOfMemoryError as error:
             raise FantasyTalkingError(
                 f"The memory of {self.accelerator.device} is not enough ({short(first_line(error))}): lower batch_size and "
-                "raise accumulation by as much, set gradient_checkpointing to true, or train on smaller clips."
+                "raise accumulation by as much, set gradient_checkpointing to true, weight_dtype to fp8_e4m3fn or optimizer to "
+                "adamw8bit, or train on smaller clips."
             ) from error
         finally:
             self.log.close()
@@ -211,7 +220,7 @@ class Trainer:
     def weights(self) -> dict[str, torch.Tensor]:
         """The adapter's, whole, on the CPU; every process takes part."""
         state = self.accelerator.get_state_dict(self.step)
-        return {key.removeprefix("adapter."): value.detach().cpu() for key, value in (state or {}).items()}
+        return {key.removeprefix("adapter."): value.detach().cpu() for key, value in (state or {}).items()} | self.frozen
 
     def metadata(self, done: int) -> dict[str, str]:
         """What an adapter file of this step says of its training."""

@@ -71,7 +71,23 @@ def test_relative_paths_begin_at_the_files_folder_and_names_stay_names(tmp_path)
         ("identity: {depth: 0}", "identity.depth is 0, expected 1 to 64."),
         ("motion: {hidden: -1}", "motion.hidden is -1, expected 1 to 16384."),
         ("dtype: fp16", "dtype is 'fp16', expected one of bf16, fp32; fp16 has no room for small gradients."),
-        ("parts: [audio, audio]", "parts is ['audio', 'audio'], expected audio among them, and each once."),
+        (
+            "parts: [audio, audio]",
+            "parts is ['audio', 'audio'], expected one at least of audio, identity, motion, and each once.",
+        ),
+        ("parts: []", "parts is [], expected one at least of audio, identity, motion, and each once."),
+        (
+            "parts: [identity, motion]",
+            "parts leaves audio out, which then stays as it is in init, and init is not set: set it to an adapter file with "
+            "trained audio weights, or add audio to parts.",
+        ),
+        ("weight_dtype: fp8", "weight_dtype is 'fp8', expected one of default, fp8_e4m3fn."),
+        (
+            "weight_dtype: fp8_e4m3fn\ngradient_checkpointing: false",
+            "weight_dtype is fp8_e4m3fn and gradient_checkpointing false: the backward pass would keep all of the DiT's weights "
+            "in bf16 beside it. Set gradient_checkpointing to true, or leave weight_dtype out.",
+        ),
+        ("optimizer: sgd", "optimizer is 'sgd', expected one of adamw, adamw8bit."),
         (
             "validation_samples: 1",
             "validation_samples is 1, expected 0, or 2 or more: each also hears the speech of another one.",
@@ -83,7 +99,6 @@ def test_relative_paths_begin_at_the_files_folder_and_names_stay_names(tmp_path)
         ("eta: 2", "eta is 2.0, expected 0 to 1."),
         ("gradient_checkpointing: 1", "gradient_checkpointing is 1, expected true or false."),
         ("stages: clip", "stages is 'clip', expected a list."),
-        ("parts: [identity]", "parts is ['identity'], expected audio among them, and each once."),
         ("drop: 0.1", "drop is 0.1, expected keys and values (image, speech, text …)."),
     ],
 )
