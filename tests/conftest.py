@@ -14,6 +14,8 @@ from support import ROOT, TESTS
 
 put_host_first(Path(os.environ["FANTASYTALKING_HOST"]), ROOT, TESTS)
 
+pytest_plugins = ["support.page_fixtures", "support.templates"]
+
 FAST_FILES = {
     "adapter/test_attention.py",
     "adapter/test_checkpoint.py",
@@ -34,6 +36,7 @@ FAST_FILES = {
     "motion/test_mouth_mask.py",
     "sampling/test_guidance.py",
     "sampling/test_long_take.py",
+    "sampling/test_presets.py",
     "speech/test_recording.py",
     "speech/test_speech_notices.py",
     "speech/test_speech_plot.py",
@@ -49,6 +52,10 @@ FAST_FILES = {
     "training/run/test_training_dataset.py",
     "training/run/test_training_loop.py",
     "training/run/test_training_objective.py",
+    "workflows/test_readme.py",
+    "workflows/test_subgraph_conversion.py",
+    "workflows/test_template_files.py",
+    "workflows/test_template_layout.py",
     "workflows/test_workflow_conversion.py",
 }
 """Their tests are fast, but for those that use the host or are marked slow."""

@@ -79,7 +79,7 @@ def _speech(box: Subgraph, loaded: Loaded, recording: Source, **values) -> Node:
 def talking(box: Subgraph) -> Loaded:
     picture, recording = box.input("portrait", "IMAGE"), box.input("recording", "AUDIO")
     loaded = load(box, Models())
-    speech = _speech(box, loaded, recording)
+    speech = _speech(box, loaded, recording, length=81)
     settings = _fields(box)
     prepared = _prepared(box, loaded, picture, settings, speech["length"])
     prepared = parts.add_speech(box, prepared, speech["speech"])

@@ -56,8 +56,12 @@ def lively(amount: float) -> Settings:
 
 CARDS = (
     Card("Talking portrait (start here)", "Talking portrait"),
-    Card("Try it with the small demo models", "Try it: nothing to download", ({"FantasyTalkingExample": {}},)),
-    Card("Talking portrait, keep the face", "Keep the face", (person("nora"),)),
+    Card(
+        "Try it with the small demo models",
+        "Try it: nothing to download",
+        ({"FantasyTalkingExample": {"portrait": "Zola (drawn)"}},),
+    ),
+    Card("Talking portrait, keep the face", "Keep the face"),
     Card("Talking portrait, livelier or calmer", "Livelier or calmer", (lively(0.0), lively(1.0)), ("0.0", "1.0")),
     Card("Talking portrait, in 4 steps", "In 4 steps", (person("omar"),)),
     Card("Talking portrait, 12 GB card", "For a 12 GB card", (person("zola"),)),

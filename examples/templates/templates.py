@@ -78,9 +78,13 @@ class Sheet:
         """The first column; `short` where there is a second row."""
         left = self.group("1 · Portrait and recording", GREEN, (1, 1), bottom=ROW - 30 if short else HEIGHT)
         label = {"image": picture.lower()}
-        image = self.add("LoadImage", (left, TOP), 250 if short else 340, title=picture, labels=label, image="")
+        image = self.add(
+            "LoadImage", (left, TOP), 250 if short else 340, title=f"{picture}: choose yours", labels=label, image=""
+        )
         top = 345 if short else 445
-        audio = self.add("LoadAudio", (left, top), 130, title="Recording", labels={"audio": "recording"}, audio="")
+        audio = self.add(
+            "LoadAudio", (left, top), 130, title="Recording: choose yours", labels={"audio": "recording"}, audio=""
+        )
         if not short:
             self.add("RecordAudio", (left, 625), 100, title="… or record it, and wire it instead")
         self.field(image, "image")
@@ -279,8 +283,8 @@ def dub(info: Json) -> Json:
     """New speech for a video, everything but the mouth untouched."""
     sheet = Sheet(info, "dub")
     left = sheet.group("1 · Video and recording", GREEN, (1, 1))
-    clip = sheet.add("LoadVideo", (left, TOP), 340, title="Video", labels={"file": "video"}, file="")
-    audio = sheet.add("LoadAudio", (left, 445), 130, title="Recording", labels={"audio": "recording"}, audio="")
+    clip = sheet.add("LoadVideo", (left, TOP), 340, title="Video: choose yours", labels={"file": "video"}, file="")
+    audio = sheet.add("LoadAudio", (left, 445), 130, title="Recording: choose yours", labels={"audio": "recording"}, audio="")
     sheet.add("RecordAudio", (left, 625), 100, title="… or record it, and wire it instead")
     sheet.field(clip, "file")
     sheet.field(audio, "audio")

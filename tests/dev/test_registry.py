@@ -106,6 +106,14 @@ def test_it_holds_what_an_artist_needs_and_nothing_else(archive):
     ]  # fmt: skip
 
 
+def test_its_pages_are_those_for_artists_and_for_who_trains_an_adapter(archive):
+    """What was measured, and what moves for ten seconds at the top of the README, is read where the repository lives."""
+    assert {path.name for path in (archive / "docs").iterdir()} == {
+        "files.md", "from_wanvideowrapper.md", "graph.png", "guides.md", "how_it_differs.md", "memory.md", "nodes.md", "pictures",
+        "tips.md", "training.md", "training_data.md", "versions.md",
+    }  # fmt: skip
+
+
 def test_it_is_small_enough_to_be_had_in_a_minute(archive, tmp_path):
     """As the registry packs it; most of it are the small models."""
     packed = Path(shutil.make_archive(str(tmp_path / "pack"), "zip", archive))

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from support.adapters import COMMUNITY, LAYOUTS, weights_of
 from support.graphs import choices, put, rejection
+from support.reference import FOLDER
 
 ADAPTER, DIT = "FantasyTalkingAdapterLoader", "FantasyTalkingDiTLoader"
 WAV2VEC, FACE = "FantasyTalkingWav2VecLoader", "FantasyTalkingFaceEncoderLoader"
@@ -138,6 +139,24 @@ def test_every_node_is_registered_whatever_lies_in_the_folders(host, models):
     assert registered == {id for id, node in host.nodes.items() if id.startswith("FantasyTalking")}
 
 
+@pytest.mark.parametrize("name", ["base-960h.safetensors", "mine.safetensors", "owner/base-960h.SAFETENSORS"])
+def test_a_folder_may_be_called_like_a_file(host, run, models, name):
+    """What is in it counts, not what it is called; the file of its weights is no choice of its own."""
+    put(FOLDER / "wav2vec2", models / "wav2vec2" / name)
+    assert choices(host, WAV2VEC, "model_name") == sorted([name, "reference"])
+    assert host.core("host.folders").wav2vec_path(name) == models / "wav2vec2" / name
+    run(WAV2VEC, model_name=name)
+
+
+def test_a_folder_without_a_model_that_is_called_like_a_file_is_none(host, run, models):
+    (models / "wav2vec2/base-960h.safetensors").mkdir()
+    assert choices(host, WAV2VEC, "model_name") == ["reference"]
+    with pytest.raises(
+        host.core("errors").FantasyTalkingError, match="^There is no Wav2Vec2 model 'base-960h.safetensors': put "
+    ):
+        run(WAV2VEC, model_name="base-960h.safetensors")
+
+
 def test_the_lists_are_the_hosts_own_for_files_in_order(host, models):
     """Over links to files and folders, too, and without those of another ending."""
     (models / "diffusion_models" / "wan").mkdir()
@@ -230,8 +249,8 @@ def test_a_big_model_is_told_by_its_header(host, models):
 EMPTY = {
     (ADAPTER, "adapter_name"): "There is no adapter file: put it into ComfyUI/models/fantasytalking; it is published at "
     "https://huggingface.co/acvlab/FantasyTalking (fantasytalking_model.ckpt).",
-    (WAV2VEC, "model_name"): "There is no Wav2Vec2 folder: put all files of https://huggingface.co/facebook/wav2vec2-base-960h "
-    "into ComfyUI/models/wav2vec2/wav2vec2-base-960h.",
+    (WAV2VEC, "model_name"): "There is no Wav2Vec2 model: put model.safetensors of "
+    "https://huggingface.co/facebook/wav2vec2-base-960h into ComfyUI/models/wav2vec2, named wav2vec2-base-960h.safetensors.",
     (FACE, "model_name"): "There is no face encoder file: put w600k_r50.onnx or glintr100.onnx into "
     "ComfyUI/models/facerecognition, or their folder into ComfyUI/models/insightface/models; they are published at "
     "https://github.com/deepinsight/insightface/tree/master/model_zoo.",

@@ -214,10 +214,10 @@ def test_only_wav2vec2_folders_are_offered(host, models):
     assert choices(host, WAV2VEC, "model_name") == ["reference"]
 
 
-def test_a_missing_wav2vec2_folder_is_not_in_the_list_and_one_that_vanished_is_told_with_folder_and_source(host, run):
+def test_a_missing_wav2vec2_model_is_not_in_the_list_and_one_that_vanished_is_told_with_folder_and_source(host, run):
     expected = (
-        "There is no Wav2Vec2 folder 'gone': put all files of https://huggingface.co/facebook/wav2vec2-base-960h into "
-        "ComfyUI/models/wav2vec2/wav2vec2-base-960h."
+        "There is no Wav2Vec2 model 'gone': put model.safetensors of https://huggingface.co/facebook/wav2vec2-base-960h into "
+        "ComfyUI/models/wav2vec2, named wav2vec2-base-960h.safetensors."
     )
     assert rejection(WAV2VEC, model_name="gone") == "model_name: 'gone' not in ['reference']"
     with pytest.raises(host.core("errors").FantasyTalkingError) as error:
@@ -228,7 +228,7 @@ def test_a_missing_wav2vec2_folder_is_not_in_the_list_and_one_that_vanished_is_t
 @pytest.mark.parametrize("name", ["../reference", "reference/../reference", "/reference", "..\\reference", "C:\\reference"])
 def test_a_wav2vec2_name_that_leads_out_of_the_folders_is_none(host, run, name):
     assert rejection(WAV2VEC, model_name=name) == f"model_name: {name!r} not in ['reference']"
-    with pytest.raises(host.core("errors").FantasyTalkingError, match="There is no Wav2Vec2 folder"):
+    with pytest.raises(host.core("errors").FantasyTalkingError, match="There is no Wav2Vec2 model"):
         run(WAV2VEC, model_name=name)
 
 

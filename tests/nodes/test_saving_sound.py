@@ -18,6 +18,7 @@ from settings import PORTRAIT, in_demo_size
 from workflow import to_api
 
 from support import ROOT
+from support.templates import BASIC, named
 
 TONE = 440.0
 """Hz."""
@@ -36,9 +37,8 @@ class Server:
 
 
 async def template(address: str) -> dict:
-    workflow = json.loads((ROOT / "workflows/fantasytalking_basic.json").read_text(encoding="utf-8"))
     async with aiohttp.ClientSession(address) as session, session.get("/object_info") as response:
-        return in_demo_size(to_api(workflow, await response.json()))
+        return in_demo_size(to_api(named(BASIC), await response.json()))
 
 
 @pytest.fixture(scope="module")
