@@ -105,7 +105,7 @@ class Given:
 
 
 class Studio:
-    """The graphs of the templates fantasytalking_identity and fantasytalking_motion in one, run in this process.
+    """The graphs of the templates that keep the face and set the motion in one, run in this process.
 
     Args:
         models: the folder of the small family.

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from host import ComfyUI
+from workflow import every_node
 
 from support import ROOT
+from support.templates import TEMPLATES, read
 
 DOCS = ROOT / "web" / "docs"
 LOCALES = {"": "en", "zh": "zh"}
@@ -180,6 +182,38 @@ def test_the_messages_that_a_help_page_quotes_are_those_of_the_code(nodes, langu
             assert any(re.search(".*".join(pieces), message) for message in said), f"{id}: {quoted}"
 
 
+def pictures(file: Path) -> list[str]:
+    """What a page shows, with words for those who don't see it."""
+    return re.findall(r"!\[[^\]]{5,}\]\(([^)]+)\)", file.read_text(encoding="utf-8"))
+
+
+def test_the_pictures_of_help_pages_are_small_files_of_the_pack_and_each_is_shown():
+    """The page resolves them from the folder of the English pages, in every language."""
+    shown = {picture for file in DOCS.glob("*.md") for picture in pictures(file)}
+    assert shown == {file.relative_to(DOCS).as_posix() for file in (DOCS / "pictures").iterdir()}
+    assert all((DOCS / picture).stat().st_size < 100_000 for picture in shown)
+
+
+def test_a_help_page_shows_the_same_in_every_language(nodes):
+    for id in nodes:
+        assert pictures(page(id, "zh")) == pictures(page(id, "")), id
+
+
+@pytest.mark.parametrize(
+    ("language", "start", "every", "without"), [("", "Templates: ", "all.", "all but "), ("zh", "模板：", "全部。", "除 ")]
+)
+def test_the_last_line_of_a_help_page_names_the_templates_that_have_the_node(nodes, language, start, every, without):
+    kinds = {path.stem: {node["type"] for node in every_node(read(path))} for path in TEMPLATES}
+    for id in nodes:
+        used = {name for name, found in kinds.items() if id in found}
+        last = page(id, language).read_text(encoding="utf-8").rstrip().splitlines()[-1]
+        assert last.startswith(start) is bool(used), id
+        if used:
+            said = last.removeprefix(start)
+            named = set(re.findall(r"\*(.+?)\*", said))
+            assert {every: kinds.keys()}.get(said, kinds.keys() - named if said.startswith(without) else named) == used, id
+
+
 # ----------------------------------------------------------------------------------------------------- translations
 
 
@@ -221,6 +255,12 @@ def test_the_server_gives_the_help_where_the_page_looks_for_it(server, nodes, la
         file = page(id, language)
         address = f"/extensions/FantasyTalking/{file.relative_to(DOCS.parent).as_posix()}"
         assert fetch(server, address) == file.read_text(encoding="utf-8")
+
+
+def test_the_server_gives_the_pictures_of_the_help(server):
+    for picture in {picture for file in DOCS.glob("*.md") for picture in pictures(file)}:
+        with urllib.request.urlopen(f"{server.address}/extensions/FantasyTalking/docs/{picture}", timeout=30) as response:
+            assert response.read() == (DOCS / picture).read_bytes()
 
 
 @pytest.mark.parametrize("locale", LOCALES.values())
