@@ -145,6 +145,19 @@ class Sheet:
         place = (left, TOP + 50 + height)
         return self.saved(self.add("SaveVideo", place, 430, {"video": video["video"]}, filename_prefix=prefix))
 
+    def speak(self, loaded: Loaded, picture: Source, text: Source, speech: Node, **more: Source) -> Json:
+        """From the preset on: preparation, sampling and the video; `more`: identity or motion."""
+        settings, edge = self.preset()
+        wires = {"vae": loaded.vae, "portrait": picture, "prompt": text, "longest_edge": edge}
+        wires |= {"speech": speech["speech"], "length": speech["length"], **more}
+        sampled = self.sample(loaded, self.prepare(loaded, wires, more=tuple(more)), settings)
+        return self.save(videos.video_box(self.graph), sound(sampled, loaded, speech))
+
+
+def sound(sampled: Node, loaded: Loaded, speech: Node) -> dict[str, Source]:
+    """What a video is made of."""
+    return {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
+
 
 def _talking(info: Json, note: str, models: Models, edge: int | None = None, larger: bool = False, **values: Any) -> Json:
     sheet = Sheet(info, note)
@@ -161,10 +174,9 @@ def _talking(info: Json, note: str, models: Models, edge: int | None = None, lar
         sheet.group("4 · Sampling", BLUE, (4, 4))
     prepared = sheet.prepare(loaded, wires, edge=edge)
     sampled = sheet.sample(loaded, prepared, settings, 295 if edge is None else TOP, **values)
-    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
     if larger:
-        return sheet.save(videos.larger_box(sheet.graph), sound, 200)
-    return sheet.save(videos.video_box(sheet.graph), sound)
+        return sheet.save(videos.larger_box(sheet.graph), sound(sampled, loaded, speech), 200)
+    return sheet.save(videos.video_box(sheet.graph), sound(sampled, loaded, speech))
 
 
 def talking(info: Json) -> Json:
@@ -199,13 +211,7 @@ def identity(info: Json) -> Json:
     crop = sheet.add("FantasyTalkingCropFace", (left, ROW + TOP), 240, {"image": picture}, models=offer)
     wires = {"clip_vision": loaded.clip_vision, "face": crop["face"]}
     face = sheet.add("FantasyTalkingEncodeFaceCLIP", (COLUMNS[2] + 10, ROW + TOP), 100, wires)
-    settings, edge = sheet.preset()
-    wires = {"vae": loaded.vae, "portrait": picture, "prompt": text, "speech": speech["speech"], "length": speech["length"]}
-    wires |= {"longest_edge": edge, "identity": face["identity"]}
-    prepared = sheet.prepare(loaded, wires, more=("identity",))
-    sampled = sheet.sample(loaded, prepared, settings)
-    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
-    return sheet.save(videos.video_box(sheet.graph), sound)
+    return sheet.speak(loaded, picture, text, speech, identity=face["identity"])
 
 
 def motion(info: Json) -> Json:
@@ -223,13 +229,7 @@ def motion(info: Json) -> Json:
     assert loaded.adapter is not None
     wires = {"video": clip["VIDEO"], "adapter": loaded.adapter}
     sheet.box(videos.clip_box(sheet.graph), (left, ROW + 215), 75, wires).saved["mode"] = 2
-    settings, edge = sheet.preset()
-    wires = {"vae": loaded.vae, "portrait": picture, "prompt": text, "speech": speech["speech"], "length": speech["length"]}
-    wires |= {"longest_edge": edge, "motion": intensity["motion"]}
-    prepared = sheet.prepare(loaded, wires, more=("motion",))
-    sampled = sheet.sample(loaded, prepared, settings)
-    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
-    return sheet.save(videos.video_box(sheet.graph), sound)
+    return sheet.speak(loaded, picture, text, speech, motion=intensity["motion"])
 
 
 def long_speech(info: Json) -> Json:
@@ -275,8 +275,7 @@ def two_speakers(info: Json) -> Json:
             wires[f"{name} {number}"] = voices[f"speech {number}"] if name == "speech" else masks[f"speaker {number}"]
     prepared = sheet.prepare(loaded, wires, speakers=2)
     sampled = sheet.sample(loaded, prepared, settings)
-    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": voices["audio"], "fps": voices["fps"]}
-    return sheet.save(videos.video_box(sheet.graph), sound)
+    return sheet.save(videos.video_box(sheet.graph), sound(sampled, loaded, voices))
 
 
 def dub(info: Json) -> Json:
@@ -299,8 +298,7 @@ def dub(info: Json) -> Json:
     prepared.latent = mouth["latent"]
     sheet.group("4 · Sampling", BLUE, (4, 4))
     sampled = sheet.sample(loaded, prepared, {}, TOP)
-    wires = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
-    wires |= {"images": mouth["images"], "mask": mouth["mask"]}
+    wires = {**sound(sampled, loaded, speech), "images": mouth["images"], "mask": mouth["mask"]}
     return sheet.save(videos.paste_box(sheet.graph), wires, 150)
 
 
@@ -322,8 +320,7 @@ def try_it(info: Json) -> Json:
     wires |= {"speech": speech["speech"], "length": speech["length"]}
     prepared = sheet.prepare(loaded, wires, 330, edge=64)
     sampled = sheet.sample(loaded, prepared, {}, TOP, steps=10, text_cfg=1.0, audio_cfg=2.0)
-    sound = {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
-    return sheet.save(videos.video_box(sheet.graph, enlarged=4.0), sound)
+    return sheet.save(videos.video_box(sheet.graph, enlarged=4.0), sound(sampled, loaded, speech))
 
 
 TEMPLATES = (
