@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path += [str(ROOT / "demo"), str(ROOT / "examples"), str(Path(__file__).resolve().parent)]
+sys.path += [str(ROOT / "demo"), str(ROOT / "examples"), str(ROOT)]
 
 from host import ComfyUI, base_directory  # noqa: E402
 from run import run_prompt, saved_video  # noqa: E402
