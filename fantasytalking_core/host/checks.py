@@ -81,12 +81,23 @@ def check_latent(value: Any) -> None:
 
 
 def check_portrait(conditioning: Any, name: str) -> None:
-    """Refuse a conditioning of which an item lacks the portrait: the model would make up a person."""
+    """Refuse a conditioning of which an item lacks the portrait, for the model would make up a person, or has seen several."""
     if any(options.get("concat_latent_image") is None for _, options in conditioning):
         raise FantasyTalkingError(
             f"The {name} conditioning carries no portrait, and the model would make up a person: wire it through "
             "WanImageToVideo with a start_image."
         )
+    if (count := max((_pictures(options) for _, options in conditioning), default=0)) > 1:
+        raise FantasyTalkingError(
+            f"The {name} conditioning has seen {count} pictures, and only the first would be followed: wire one portrait into "
+            "CLIP Vision Encode and WanImageToVideo, with Get Image from Batch; a picture of two people is for Speaker Masks."
+        )
+
+
+def _pictures(options: Any) -> int:
+    """How many the image encoder was given; 0 where that is not known."""
+    states = getattr(options.get("clip_vision_output"), "penultimate_hidden_states", None)
+    return len(states) if isinstance(states, torch.Tensor) and states.ndim == 3 else 0
 
 
 def check_speech(speech: Speech, noise_shape: Any, widths: AudioWidths) -> None:

@@ -16,6 +16,10 @@ FULL_SCALE = 32767 / 32768
 """Three samples in a row that reach it are an overload, as level meters count; single ones are what normalising leaves."""
 CLIPPED = 0.001
 """The share of samples in overloads from which on it is told: a single plosive in a clip is less."""
+TRAINED_FPS = 23.0
+"""What the release makes and was trained on (§4.1)."""
+FAR = 0.1
+"""Of it: at 25 fps a film moves 9 % faster than it was sampled, which nobody notices."""
 CHUNK = 2**20
 """Samples that are looked at at a time."""
 
@@ -24,6 +28,11 @@ def notices(stretch: Stretch) -> list[str]:
     """What is worth telling, in sentences; empty for a clip that is as it should be."""
     inside = stretch.samples[:, stretch.inside]
     told = []
+    if abs(times := stretch.fps / TRAINED_FPS - 1) > FAR:
+        told.append(
+            f"The model was trained at {TRAINED_FPS:g} fps: at {stretch.fps:g} people move {abs(times):.0%} too "
+            f"{'fast' if times > 0 else 'slowly'}. Set fps to {TRAINED_FPS:g}, and interpolate frames for a smoother video."
+        )
     if stretch.alone is not None:
         told.append(
             f"The channels of the audio cancel each other out, so channel {stretch.alone + 1} alone is heard: invert one of "

@@ -56,6 +56,18 @@ def test_a_conditioning_without_the_portrait_is_refused(host, run, model, adapte
         sample(run, apply(run, model, adapter), *both, latent)
 
 
+def test_two_portraits_are_refused_of_which_one_alone_would_be_followed(host, run, model, adapter):
+    import comfy.clip_vision
+
+    positive, negative, latent = clip(FRAMES)
+    both = hear(run, positive, negative, speech(host, FRAMES))
+    pair = comfy.clip_vision.Output()
+    pair["penultimate_hidden_states"] = torch.zeros(2, 257, 1280)
+    seen = [[[text, {**options, "clip_vision_output": pair}] for text, options in one] for one in both]
+    with pytest.raises(ValueError, match="has seen 2 pictures, and only the first would be followed: wire one portrait"):
+        sample(run, apply(run, model, adapter), *seen, latent)
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

@@ -35,6 +35,17 @@ def test_nothing_is_told_of_silence_behind_the_speech():
     assert told(noise(0.5, 16000)) == []
 
 
+@pytest.mark.parametrize("fps", [23.0, 24.0, 25.0, 21.0])
+def test_nothing_is_told_of_a_rate_close_to_that_of_the_training(fps):
+    assert told(noise(4.0, 16000), fps=fps) == []
+
+
+@pytest.mark.parametrize(("fps", "how"), [(30.0, "30% too fast"), (16.0, "30% too slowly"), (60.0, "161% too fast")])
+def test_another_rate_than_in_the_training_is_told_with_what_comes_of_it(fps, how):
+    (line,) = told(noise(12.0, 16000), fps=fps)
+    assert line.startswith(f"The model was trained at 23 fps: at {fps:g} people move {how}. Set fps to 23,")
+
+
 # -------------------------------------------------------------------------------------------------------- silence
 
 SILENT = "In this clip the audio is silent, the face will not speak: check it and start_time."
