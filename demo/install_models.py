@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 comfy.cli_args.args.cpu = True  # before `interpolator` imports what looks for a GPU
 
-SOURCE = Path(__file__).resolve().parent.parent / "examples/drawn_world/models"
+SOURCE = Path(__file__).resolve().parent.parent / "sources/drawn_world/models"
 STAND_IN = "fantasytalking demo stand-in"
 """What the metadata of a file without weights says."""
 COPIES = {

@@ -12,7 +12,7 @@ from .pack_files import PACK, loaded
 from .patch import apply_adapter
 from .stand_ins import StandInImageEncoder, StandInTextEncoder
 
-FOLDER = PACK / "examples/drawn_world/models"
+FOLDER = PACK / "sources/drawn_world/models"
 SIZE = 64
 """Pixels, both sides of the pictures that they were trained on."""
 KNOWN = f"small demo models: know only drawn people of {SIZE}×{SIZE} pixels"

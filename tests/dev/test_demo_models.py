@@ -13,7 +13,7 @@ from support import ROOT
 
 @pytest.fixture(scope="module")
 def family(host, tmp_path_factory) -> Path:
-    """As examples/drawn_world/models, of random weights."""
+    """As sources/drawn_world/models, of random weights."""
     from support import random_family
 
     return random_family.write(tmp_path_factory.mktemp("family"))

@@ -238,7 +238,7 @@ def test_arguments_that_a_command_does_not_take_are_refused(name):
 @pytest.mark.parametrize("name", ["train", "evaluate"])
 def test_the_small_family_has_commands_of_its_own(name):
     command = dev.command_line(dev.Host(Path("host"), None), name, ["small", "--only", "vae"])
-    assert command[-4:] == [str(ROOT / "examples/drawn_world/__main__.py"), name, "--only", "vae"]
+    assert command[-4:] == [str(ROOT / "sources/drawn_world/__main__.py"), name, "--only", "vae"]
 
 
 def test_only_the_small_family_is_evaluated():

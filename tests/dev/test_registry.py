@@ -91,15 +91,15 @@ def texts(archive: Path) -> list[Path]:
 
 def test_it_holds_what_an_artist_needs_and_nothing_else(archive):
     assert {path.name for path in archive.iterdir()} == {
-        "__init__.py", "CHANGELOG.md", "LICENSE", "README.md", "demo", "docs", "examples", "fantasytalking_core", "locales",
-        "nodes", "pyproject.toml", "requirements.txt", "subgraphs", "web", "workflows", ".comfyignore",
+        "__init__.py", "CHANGELOG.md", "LICENSE", "README.md", "demo", "docs", "fantasytalking_core", "locales",
+        "nodes", "pyproject.toml", "requirements.txt", "sources", "subgraphs", "web", "workflows", ".comfyignore",
     }  # fmt: skip
     assert sorted(path.name for path in (archive / "demo").iterdir()) == [
         "conversation_speech.wav", "drawn_lines.wav", "drawn_milo.png", "drawn_mouth.wav", "drawn_nora.png", "drawn_omar.png",
         "drawn_portrait.png", "drawn_speech.wav", "drawn_zola.png", "pair_portrait.jpg", "portrait.jpg", "speech.wav",
     ]  # fmt: skip
-    examples = archive / "examples"
-    assert sorted(path.relative_to(examples).as_posix() for path in examples.rglob("*") if path.is_file()) == [
+    sources = archive / "sources"
+    assert sorted(path.relative_to(sources).as_posix() for path in sources.rglob("*") if path.is_file()) == [
         "drawn_world/models/adapter.safetensors", "drawn_world/models/dit.safetensors", "drawn_world/models/vae.safetensors",
         "drawn_world/models/wav2vec2/config.json", "drawn_world/models/wav2vec2/model.safetensors",
         "drawn_world/models/wav2vec2/preprocessor_config.json",

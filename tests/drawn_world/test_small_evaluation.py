@@ -31,7 +31,7 @@ def made_up_speech(split: str, number: int, seconds: float) -> np.ndarray:
 def folder(tmp_path_factory):
     """As the recipe leaves it: the shipped models, and two videos of people whom these have never seen."""
     folder = tmp_path_factory.mktemp("small")
-    shutil.copytree(ROOT / "examples/drawn_world/models", folder / "models")
+    shutil.copytree(ROOT / "sources/drawn_world/models", folder / "models")
     (folder / "runs/both").mkdir(parents=True)
     shutil.copy(folder / "models/adapter.safetensors", folder / "runs/both")
     (folder / "videos/test").mkdir(parents=True)
@@ -54,7 +54,7 @@ def command(folder):
         return subprocess.run(
             [
                 sys.executable,
-                ROOT / "examples/drawn_world/__main__.py",
+                ROOT / "sources/drawn_world/__main__.py",
                 "evaluate",
                 "--folder",
                 folder,

@@ -16,7 +16,7 @@ from support.reference import FOLDER
 from support.runs import Watch, sample
 
 SMALL, EXAMPLE, PRESET = "FantasyTalkingSmallModels", "FantasyTalkingExample", "FantasyTalkingPreset"
-TRAINED = ROOT / "examples/drawn_world/models"
+TRAINED = ROOT / "sources/drawn_world/models"
 HINT = "small demo model: knows drawn people only"
 
 

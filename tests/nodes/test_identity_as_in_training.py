@@ -39,7 +39,7 @@ def given(*points: np.ndarray) -> dict:
 def encoder(run, models):
     path = models / "facerecognition" / "face_encoder.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "examples/drawn_world/models/face_encoder.onnx", path)
+    shutil.copyfile(ROOT / "sources/drawn_world/models/face_encoder.onnx", path)
     return run("FantasyTalkingFaceEncoderLoader", model_name="face_encoder.onnx")[0]
 
 

@@ -24,7 +24,7 @@ LAYERS = (
 HEIGHT = {part: height for height, parts in enumerate(LAYERS) for part in parts}
 NOT_FOR_NODES = ("training", "commands", "__main__.py")
 HOST_MODULES = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "latent_preview", "nodes", "server"}
-PARTS = ("__init__.py", "dev.py", NODES, CORE, "examples/drawn_world", "demo")
+PARTS = ("__init__.py", "dev.py", NODES, CORE, "sources/drawn_world", "demo")
 """Where the repository's own code is."""
 
 
@@ -59,10 +59,10 @@ def imports(root: Path, file: Path) -> Iterator[tuple[int, Path | str]]:
 
 
 def absolute(root: Path, file: Path, name: str) -> Path | None:
-    """The file of a module by its full name: beside a script, in the root, or in `examples`."""
+    """The file of a module by its full name: beside a script, in the root, or in `sources`."""
     if name.split(".")[0] == NODES:  # ComfyUI's, not the pack's
         return None
-    folders = ([file.parent] if root / "demo" in file.parents else []) + [root, root / "examples"]
+    folders = ([file.parent] if root / "demo" in file.parents else []) + [root, root / "sources"]
     return next((found for folder in folders if (found := of_module(folder, name))), None)
 
 

@@ -1,4 +1,4 @@
-"""The small family of models with random weights: the files of `examples/drawn_world/models`, made in a moment."""
+"""The small family of models with random weights: the files of `sources/drawn_world/models`, made in a moment."""
 
 import json
 from pathlib import Path
@@ -109,7 +109,7 @@ def save_wav2vec2(folder: Path) -> None:
 
 
 def write(folder: Path) -> Path:
-    """The files of `examples/drawn_world/models`; the face encoder is an empty one."""
+    """The files of `sources/drawn_world/models`; the face encoder is an empty one."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(dit(), folder / "dit.safetensors", {"config": json.dumps({"transformer": {"text_dim": TEXT_DIM}})})
     save_file(wan_vae(), folder / "vae.safetensors")

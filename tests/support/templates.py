@@ -174,8 +174,8 @@ def refused(prompt: dict) -> dict[tuple[str, str | None], str]:
 
 
 def built(host) -> dict[str, str]:
-    """What examples/templates/build.py writes: each file's path within the pack, and its text."""
-    files = runpy.run_path(str(ROOT / "examples/templates/build.py"))["files"]
+    """What sources/templates/build.py writes: each file's path within the pack, and its text."""
+    files = runpy.run_path(str(ROOT / "sources/templates/build.py"))["files"]
     return files({kind: info(node) for kind, node in host.nodes.items()})
 
 

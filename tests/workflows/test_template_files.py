@@ -63,7 +63,7 @@ def test_all_are_there():
 
 
 def test_they_and_the_blueprints_are_what_their_source_makes(host):
-    """After a change: python dev.py run examples/templates/build.py."""
+    """After a change: python dev.py run sources/templates/build.py."""
     skip_without_newer_nodes(named(LARGER), host.nodes)
     made = built(host)
     assert made.keys() == {path.relative_to(ROOT).as_posix() for path in (*TEMPLATES, *BLUEPRINTS)}

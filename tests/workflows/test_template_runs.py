@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import urllib.parse
 import urllib.request
 
 import numpy as np
@@ -90,6 +91,14 @@ def test_the_basic_template_as_version_0_2_published_it_runs(demo_server, host):
     assert node_of(prompt, "FantasyTalkingDiTLoader")["adapter_name"] == "fantasytalking_model.ckpt"
     assert node_of(prompt, "FantasyTalkingWav2VecLoader")["model_name"] == "wav2vec2-base-960h"
     assert video_of(demo_server, prompt).startswith(USUAL)
+
+
+def test_the_page_is_given_each_template_and_its_picture(demo_server):
+    """The host serves the first folder it finds of example_workflows, example, examples, workflow and workflows."""
+    for path in (*TEMPLATES, *(path.with_suffix(".jpg") for path in TEMPLATES)):
+        address = f"{demo_server.address}/api/workflow_templates/FantasyTalking/{urllib.parse.quote(path.name)}"
+        with urllib.request.urlopen(address) as answer:
+            assert answer.read() == path.read_bytes()
 
 
 def test_the_host_lists_the_blueprints(demo_server):

@@ -1,6 +1,6 @@
 """The small family's commands, which `python dev.py train small …` and `python dev.py evaluate …` run:
 
-train [--only STAGE]    makes the models in examples/drawn_world/models again
+train [--only STAGE]    makes the models in sources/drawn_world/models again
 evaluate                measures them
 long-takes              measures what becomes of them in a minute of speech
 """

@@ -7,7 +7,7 @@ face_encoder   what tells faces apart
 prepare        the pack's own training caches of the videos
 dit            image-to-video, without speech
 adapters       speech, identity and motion by the pack's own trainer: the shipped one, and those of the ablation
-ship           the files to examples/drawn_world/models
+ship           the files to sources/drawn_world/models
 """
 
 import argparse
@@ -43,7 +43,7 @@ from .world.voices import RATE, Voice, say
 if TYPE_CHECKING:
     from fantasytalking_core.training.data.encoders import Encoders
 
-SHIPPED = ROOT / "examples/drawn_world/models"
+SHIPPED = ROOT / "sources/drawn_world/models"
 DEMO_FOLDER = ROOT / "demo"
 FOLDERS: dict[str, tuple[videos.Split, range]] = {
     "train_0": ("train", range(320)),
@@ -215,7 +215,7 @@ def train_adapter(folder: Path, variant: str) -> None:
 
 
 def ship(folder: Path) -> None:
-    """The products to examples/drawn_world/models, and to demo/ what they are shown on."""
+    """The products to sources/drawn_world/models, and to demo/ what they are shown on."""
     SHIPPED.mkdir(parents=True, exist_ok=True)
     for name in PRODUCTS:
         source, target = folder / "models" / name, SHIPPED / name

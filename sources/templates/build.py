@@ -1,6 +1,6 @@
 """Write the templates and blueprints anew: workflows/*.json and subgraphs/*.json.
 
-    python dev.py run examples/templates/build.py
+    python dev.py run sources/templates/build.py
 
 Edit these files here, not in the page: a test says whether they are what this writes.
 """

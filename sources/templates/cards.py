@@ -1,6 +1,6 @@
 """Make the templates' moving pictures anew, by running each with the demo's small models: workflows/*.jpg, animated WebP.
 
-    python dev.py run examples/templates/cards.py [NAME ...]
+    python dev.py run sources/templates/cards.py [NAME ...]
 
 The page looks for a template's picture under the name .jpg, and plays what it finds.
 """
@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path += [str(ROOT / "demo"), str(ROOT / "examples"), str(ROOT)]
+sys.path += [str(ROOT / "demo"), str(ROOT / "sources"), str(ROOT)]
 
 from host import ComfyUI, base_directory  # noqa: E402
 from run import run_prompt, saved_video  # noqa: E402

@@ -1,6 +1,6 @@
 """A small model that really talks: a family of small models of the real architectures, trained on a drawn world.
 
-python dev.py train small       makes every file in examples/drawn_world/models again, from a seed
+python dev.py train small       makes every file in sources/drawn_world/models again, from a seed
 python dev.py evaluate small    measures them; docs/evidence.md
 """
 
