@@ -29,7 +29,7 @@ class FantasyTalkingEncodeSpeech(io.ComfyNode):
                 io.Audio.Input("audio", tooltip="One recording, any sample rate; channels are averaged."),
                 io.Float.Input(
                     "fps",
-                    default=23.0,
+                    default=waveform.TRAINED_FPS,
                     min=waveform.MIN_FPS,
                     max=waveform.MAX_FPS,
                     step=0.001,

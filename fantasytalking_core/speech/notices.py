@@ -2,7 +2,7 @@
 
 import torch
 
-from .waveform import SILENCE, Stretch
+from .waveform import SILENCE, TRAINED_FPS, Stretch
 
 LONG_SILENCE = 1.0
 """Seconds before the first word; more is told: the face keeps still for as long, a third of a clip of 81 frames."""
@@ -16,10 +16,8 @@ FULL_SCALE = 32767 / 32768
 """Three samples in a row that reach it are an overload, as level meters count; single ones are what normalising leaves."""
 CLIPPED = 0.001
 """The share of samples in overloads from which on it is told: a single plosive in a clip is less."""
-TRAINED_FPS = 23.0
-"""What the release makes and was trained on (§4.1)."""
 FAR = 0.1
-"""Of it: at 25 fps a film moves 9 % faster than it was sampled, which nobody notices."""
+"""Of the trained frame rate: at 25 fps a film moves 9 % faster than it was sampled, which nobody notices."""
 CHUNK = 2**20
 """Samples that are looked at at a time."""
 

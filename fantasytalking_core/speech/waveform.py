@@ -27,8 +27,8 @@ MAX_PEAK = 100.0
 CANCELLED = 0.01
 """Of the loudest channel's loudness: quieter, the mean of the channels is no speech; one of 64 alone still gives 1/64."""
 MIN_FPS, MAX_FPS = 1.0, 120.0
-TRAINED_FRAMES = 81
-"""Frames of the clips that Wan2.1 and FantasyTalking were trained on."""
+TRAINED_FRAMES, TRAINED_FPS = 81, 23.0
+"""Frames of the clips that Wan2.1 and FantasyTalking were trained on, and how many a second (§4.1)."""
 MAX_FRAMES = 1_000_001
 MAX_SECONDS = 4 * 3600
 """A clip longer than this is a mistake, and its tokens would fill the memory."""

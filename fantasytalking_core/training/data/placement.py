@@ -8,7 +8,7 @@ from PIL import Image
 
 from ...errors import FantasyTalkingError
 from ...latent_grid import MIN_FRAMES, MULTIPLE, is_clip_length
-from ...speech.waveform import TRAINED_FRAMES, check_fps
+from ...speech.waveform import TRAINED_FPS, TRAINED_FRAMES, check_fps
 
 LONGEST = 8
 """Times that scaled pictures are longer than the clip at most: memory holds them in their whole."""
@@ -23,7 +23,7 @@ class Shape:
     """
 
     frames: int = TRAINED_FRAMES
-    fps: float = 23.0
+    fps: float = TRAINED_FPS
     width: int = 512
     height: int = 512
 
