@@ -17,7 +17,6 @@ BESIDE = {  # values that the page saves behind a node's widgets: upload buttons
     "LoadImage": {"upload": ("IMAGEUPLOAD", "image")},
     "LoadVideo": {"upload": ("IMAGEUPLOAD", "image")},
     "LoadAudio": {"audioUI": ("AUDIO_UI", None), "upload": ("AUDIOUPLOAD", "")},
-    "RecordAudio": {},
 }
 
 

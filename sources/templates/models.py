@@ -33,7 +33,7 @@ class Models:
     strengths: bool = False
     """An Apply Adapter whose strengths the box shows."""
     adapter: str = files.ADAPTER.name
-    beside: tuple[files.File, ...] = field(default=())
+    beside: tuple[files.File, ...] = ()
     """Files that the template asks for outside of this box, named in its note."""
 
     def all_files(self) -> tuple[files.File, ...]:
