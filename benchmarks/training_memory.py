@@ -10,7 +10,6 @@ beyond them is not in it: CUDA's own context, the kernels' workspaces, and the g
 from host_model import random_model  # noqa: F401  before what looks for a GPU: it says whether there is one
 
 # isort: split
-import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,8 @@ import comfy.sd
 import torch
 from comfy.ldm.wan.model import WanModel
 from common import command_line
+from live_tensors import Live
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakIdKeyDictionary
 
 from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.audio import AudioWidths
@@ -81,39 +78,6 @@ CHOICES = (
     Choice("all three, `parts: [motion]`", ALL | {"parts": ("motion",)}, frames=33, size=384),
     Choice("`gradient_checkpointing: false`", {"gradient_checkpointing": False}),
 )
-
-
-class Live(TorchDispatchMode):
-    """Bytes of all tensors that are alive, as they come and go.
-
-    Args:
-        known: tensors that are counted elsewhere.
-    """
-
-    def __init__(self, known: list[torch.Tensor]) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.storages = WeakIdKeyDictionary()
-        for tensor in known:
-            self.storages[tensor.untyped_storage()] = True
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
-                self.count(tensor.untyped_storage())
-        return out
-
-    def count(self, storage: torch.UntypedStorage) -> None:
-        if storage in self.storages:
-            return
-        self.storages[storage] = True
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self.forget, storage.nbytes())
-
-    def forget(self, size: int) -> None:
-        self.now -= size
 
 
 def dit_of(choice: Choice) -> TrainingDit:

@@ -17,10 +17,11 @@ import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 from common import command_line, compare
+from live_tensors import Live
 
 from fantasytalking_core.adapter.attention import window_mask
 from fantasytalking_core.host import model_call
-from fantasytalking_core.host.conditioning import SPEECH, speakers_of
+from fantasytalking_core.host.conditioning import SPEECH, speakers_of, without_speech
 from fantasytalking_core.host.guider import FantasyTalkingGuider
 from fantasytalking_core.host.patch import applied
 from fantasytalking_core.sampling import schedule
@@ -116,11 +117,25 @@ def main() -> None:
             options.pairs,
             warm_up=0,
         )
-    if torch.cuda.is_available():
-        for name, run in (("the release's way", release), ("ours", lambda: ours(Guidance(5.0, 4.5), options.steps))):
+
+    def without_adapter() -> torch.Tensor:
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(without_speech(positive), negative)
+        guider.set_cfg(1.0)
+        return sampled(guider, options.steps)
+
+    # with one pass in every step: of two, the host puts those of the plain model into one call
+    for name, run in (("the plain model", without_adapter), ("ours", lambda: ours(Guidance(1.0, 1.0), options.steps))):
+        with Live() as live:
+            run()
+        print(f"most tensors at a time, {name}: {live.peak / 2**20:.1f} MiB")
+        if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
             run()
             print(f"peak memory, {name}: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+    rows, width = speaker.speech.tokens.shape[0], options.dim
+    held = 2 * options.blocks * rows * width * getattr(torch, options.dtype).itemsize
+    print(f"of which keys and values of {rows} speech tokens: {held / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":
