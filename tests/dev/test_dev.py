@@ -244,3 +244,8 @@ def test_the_small_family_has_commands_of_its_own(name):
 def test_only_the_small_family_is_evaluated():
     with pytest.raises(dev.Failure, match="evaluate takes small, but got large"):
         dev.command_line(dev.Host(Path("host"), None), "evaluate", ["large"])
+
+
+def test_the_trainer_gets_its_arguments():
+    line = dev.command_line(dev.Host(Path("host"), None), "train", ["prepare", "videos"])
+    assert line[-4:] == ["-m", "fantasytalking_core", "prepare", "videos"]

@@ -111,13 +111,6 @@ def test_the_commands_are_listed(arguments, status):
     assert done.returncode == status and "export OUTPUT adapter.safetensors" in out + error
 
 
-def test_dev_py_hands_its_arguments_to_the_trainer():
-    from test_dev import dev
-
-    line = dev.command_line(dev.Host(Path("host"), None), "train", ["prepare", "videos"])
-    assert line[-4:] == ["-m", "fantasytalking_core", "prepare", "videos"]
-
-
 def test_started_by_dev_py_the_trainer_finds_the_host_and_itself(folder):
     """What dev.py starts, without its preparation."""
     done = subprocess.run(
