@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
@@ -89,10 +88,10 @@ class FantasyTalkingDiTLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, dit_name: str, weight_dtype: str, adapter_name: str) -> io.NodeOutput:
-        path = folders.adapter_path(adapter_name)
+        dit_path, path = folders.dit_path(dit_name), folders.adapter_path(adapter_name)
         adapter = loading.load_adapter(path)  # first: it is the quicker one to be wrong
         model = loading.load_dit(dit_name, weight_dtype)
-        said = hints(folder_paths.get_full_path(folders.DIT.key, dit_name), path)
+        said = hints(dit_path, path)
         return io.NodeOutput(patch.apply_adapter(model, adapter), ui=shown.text(*said, contents(adapter.model)))
 
 

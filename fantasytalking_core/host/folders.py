@@ -214,6 +214,11 @@ def adapter_path(name: str) -> Path:
     return _path(ADAPTER, name, name)
 
 
+def dit_path(name: str) -> Path:
+    """Raises FantasyTalkingError."""
+    return _path(DIT, name, name)
+
+
 def wav2vec_names() -> list[str]:
     """Folders of Wav2Vec2 models, by their path below the folder that holds them, then single files."""
     found = files(WAV2VEC2)

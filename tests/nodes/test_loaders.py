@@ -268,14 +268,14 @@ NO_DITS = {
 }
 
 
-@pytest.mark.parametrize("name", [*NO_DITS, "text.safetensors", "cut.safetensors", "text.ckpt", "gone.safetensors"])
+@pytest.mark.parametrize("name", [*NO_DITS, "text.safetensors", "cut.safetensors", "text.ckpt"])
 def test_a_file_that_is_no_diffusion_model_is_told_with_what_was_expected(host, run, models, name):
     path = models / "diffusion_models" / name
     if name in NO_DITS:
         save_file(NO_DITS[name](), path)
     elif name == "cut.safetensors":
         path.write_bytes((models / "diffusion_models" / "reference_wan_i2v.safetensors").read_bytes()[:1000])
-    elif not name.startswith("gone"):
+    else:
         path.write_bytes(b"hello")
     with pytest.raises(host.core("errors").FantasyTalkingError) as error:
         run(DIT, dit_name=name, weight_dtype="default", adapter_name="reference.safetensors")
@@ -283,6 +283,19 @@ def test_a_file_that_is_no_diffusion_model_is_told_with_what_was_expected(host, 
     assert message.startswith(f"'{name}' can't be loaded as a diffusion model (") and len(message) < 400
     assert message.endswith(
         "): expected Wan2.1 I2V 14B (480p or 720p) in ComfyUI/models/diffusion_models, choose that file, or download it again."
+    )
+
+
+@pytest.mark.parametrize("name", ["gone.safetensors", None])
+def test_a_missing_diffusion_model_is_told_with_folder_and_source(host, run, name):
+    """None: there is none at all, and the list says so in the place of a name."""
+    place = host.core("host.folders").DIT
+    named = "" if name is None else f" '{name}'"
+    with pytest.raises(host.core("errors").FantasyTalkingError) as error:
+        run(DIT, dit_name=name or place.offered([])[0], weight_dtype="default", adapter_name="reference.safetensors")
+    assert str(error.value) == (
+        f"There is no diffusion model{named}: put Wan2.1 I2V 14B (480p or 720p) into ComfyUI/models/diffusion_models; it is "
+        "published at https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged."
     )
 
 
