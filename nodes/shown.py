@@ -22,10 +22,22 @@ def text(*lines: str, warnings: Sequence[str] = (), progress: str = "", log: boo
         logger.warning("FantasyTalking: %s", warning)
     first = [progress] if progress else []
     shown = "\n".join([*first, *(f"⚠ {warning}" for warning in warnings), *lines])
-    node, server = get_executing_context(), getattr(PromptServer, "instance", None)
-    if node is not None and server is not None and server.client_id is not None:
-        server.send_progress_text(shown, node.node_id, server.client_id)
+    if (node := get_executing_context()) is not None:
+        _draw(shown, node.node_id)
     return ui.PreviewText(shown)
+
+
+DRAWN: set[str] = set()
+"""Nodes that the page draws a text on: it takes no empty one, and would leave a warning there whose cause is gone."""
+
+
+def _draw(shown: str, node_id: str) -> None:
+    server = getattr(PromptServer, "instance", None)
+    if server is None or server.client_id is None:
+        return
+    if shown or node_id in DRAWN:
+        server.send_progress_text(shown or " ", node_id, server.client_id)
+    (DRAWN.add if shown else DRAWN.discard)(node_id)
 
 
 class PicturesAndText(ui.PreviewImage):

@@ -108,6 +108,38 @@ def test_the_page_that_queued_the_run_is_told_what_to_show_on_which_node(host, e
     assert sent == [("audio · 2 blocks × 256", "7", "page")]
 
 
+@pytest.fixture
+def drawn(host, monkeypatch):
+    """What the page is told to draw: the texts and on which node."""
+    import server
+
+    sent = []
+    page = server.PromptServer.instance
+    monkeypatch.setattr(page, "send_progress_text", lambda text, node, client: sent.append((text, node)))
+    monkeypatch.setattr(page, "client_id", "page")
+    return sent
+
+
+def say(host, *warnings, node="7", prompt="prompt"):
+    import sys
+
+    from comfy_execution.utils import CurrentNodeContext
+
+    package = host.nodes["FantasyTalkingSampler"].__module__.rpartition(".")[0]
+    with CurrentNodeContext(prompt, node):
+        sys.modules[f"{package}.shown"].text(warnings=warnings)
+
+
+def test_a_warning_whose_cause_is_gone_leaves_the_node(host, drawn):
+    """The page takes no empty text; where nothing is drawn, nothing is sent, and the node stays as small as it is."""
+    say(host, node="71")
+    assert drawn == []
+    say(host, "It is dark.", node="71")
+    say(host, node="71")
+    say(host, node="71")
+    assert drawn == [("⚠ It is dark.", "71"), (" ", "71")]
+
+
 @pytest.mark.parametrize(("batch", "pictures_shown"), [(1, 1), (3, 3), (20, 16)])
 def test_crop_face_shows_its_preview_on_itself_of_a_long_batch_the_first_ones(execute, batch, pictures_shown):
     images = torch.rand(batch, 64, 64, 3, generator=torch.Generator().manual_seed(2))
