@@ -1,9 +1,12 @@
 """A long take: from the conditioning to a video file, window by window."""
 
 from pathlib import Path
+from types import NoneType
 
 import folder_paths
+from comfy.clip_vision import Output
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 from comfy_api.latest import InputImpl, io
 
 from ..fantasytalking_core.errors import FantasyTalkingError, short
@@ -110,6 +113,8 @@ class FantasyTalkingRender(io.ComfyNode):
         guidance_every: int = 1, ease_in_silence: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         sockets.expected(model, ModelPatcher, "model", "Apply Adapter")
+        sockets.expected(vae, VAE, "vae", "Load VAE")
+        sockets.expected(clip_vision_output, (Output, NoneType), "clip_vision_output", "CLIP Vision Encode")
         for conditioning, name in ((positive, "positive"), (negative, "negative")):
             check_conditioning(conditioning, name, "FantasyTalking Conditioning")
         portrait, speech = pictures(start_image, "start_image")[:1], speech_of(positive)
@@ -130,19 +135,22 @@ class FantasyTalkingRender(io.ComfyNode):
             rendering = Rendering(take, job)
             total, length = len(rendering.windows), clock(speech.seconds)
 
+            def worth_telling() -> list[str]:
+                return [*warnings, *filter(None, [rendering.decoding.notice])]
+
             def tell(done: int, frames: int, seconds: float) -> None:
                 progress = f"part {done + 1} of {total} · {clock(frames / speech.fps)} of {length}"
                 if done > rendering.resumed_from:
                     left = seconds / (done - rendering.resumed_from) * (total - done)
                     progress += f" · about {max(1, round(left / 60))} min left"
                 lines = [f"went on after part {rendering.resumed_from}"] if rendering.resumed_from else []
-                notice = [rendering.decoding.notice] if rendering.decoding.notice else []
-                shown.text(*lines, warnings=[*warnings, *notice], progress=progress, log=done == rendering.resumed_from)
+                shown.text(*lines, warnings=worth_telling(), progress=progress, log=done == rendering.resumed_from)
 
             rendering.run(tell, lambda part: shown.video(part, folder_paths.get_output_directory()))
             folder, name, number, subfolder = output_place(filename_prefix, width, height)
             target = finish(rendering, folder / f"{name}_{number:05}_.mp4", cls.metadata(), keep_parts)
-        text = shown.text(progress=f"{total} parts · {length} · {target.name}", warnings=warnings, log=False)
+        parts = "1 part" if total == 1 else f"{total} parts"
+        text = shown.text(progress=f"{parts} · {length} · {target.name}", warnings=worth_telling(), log=False)
         ui = {**text.as_dict(), **shown.video_ui(target, folder_paths.get_output_directory())}
         return io.NodeOutput(InputImpl.VideoFromFile(str(target)), ui=ui)
 

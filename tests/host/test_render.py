@@ -267,6 +267,8 @@ def test_the_same_job_twice_at_the_same_time_is_refused(host, output, render):
         ({"overlap": 16}, "overlap is 16 frames of a window of 17, which leaves nothing new"),
         ({"start_image": torch.zeros(1, 40, 36, 3)}, r"start_image is 36 × 40 pixels, expected multiples of 16.*32 × 32"),
         ({"start_image": "portrait.png"}, "start_image is str, expected an IMAGE"),
+        ({"vae": "wan_2.1_vae"}, "vae is wan_2.1_vae, expected the output of Load VAE: wire it"),
+        ({"clip_vision_output": 5}, "clip_vision_output is 5, expected the output of CLIP Vision Encode: wire it"),
         ({"denoise": 1}, "unexpected keyword"),
     ],
 )
@@ -281,6 +283,25 @@ def test_without_speech_there_is_no_length(run, model, adapter, vae, output, pro
     positive, negative, *_ = prompts
     with pytest.raises(ValueError, match="carries no speech, and the video would have no length"):
         render(41, positive=positive, negative=negative)
+
+
+def test_what_is_known_only_when_the_last_window_is_decoded_stands_on_the_finished_node(host, render, output, monkeypatch):
+    shown = sys.modules[host.nodes["FantasyTalkingRender"].__module__.rpartition(".")[0] + ".shown"]
+    decoding = host.core("host.streamed_decoding").StreamedDecoding
+    real_text, real_push, warnings = shown.text, decoding.push, []
+
+    def text(*lines, **options):
+        warnings.append(options["warnings"])
+        return real_text(*lines, **options)
+
+    def push(self, latents, is_last):
+        yield from real_push(self, latents, is_last)
+        self.notice = "In tiles." if is_last else ""
+
+    monkeypatch.setattr(shown, "text", text)
+    monkeypatch.setattr(decoding, "push", push)
+    render(41)
+    assert warnings[-2:] == [[], ["In tiles."]]
 
 
 def test_the_workflow_travels_in_the_file(host, output, render, monkeypatch):
