@@ -41,4 +41,4 @@ def check_number(name: str, value: float, low: float, high: float, hint: str = "
         FantasyTalkingError
     """
     if not isinstance(value, int | float) or not low <= value <= high:
-        raise FantasyTalkingError(f"{name} is {short(value)}, expected {low:g} to {high:g}{hint and f' ({hint})'}.")
+        raise FantasyTalkingError(f"{name} is {short(value)}, expected {low:.7g} to {high:.7g}{hint and f' ({hint})'}.")

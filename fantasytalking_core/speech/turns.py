@@ -95,7 +95,7 @@ def _seconds(name: str, hours: str | None, minutes: str | None, seconds: str) ->
         raise FantasyTalkingError(f"{name} has 60 or more seconds or minutes behind a colon, expected m:ss or h:mm:ss.")
     time = 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds)
     if time > MAX_TIME:
-        raise FantasyTalkingError(f"{name} has a time of {time:g} s, expected at most {MAX_TIME} s, a day.")
+        raise FantasyTalkingError(f"{name} has a time of {time:.0f} s, expected at most {MAX_TIME} s, a day.")
     return time
 
 

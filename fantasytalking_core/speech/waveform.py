@@ -133,7 +133,7 @@ def check_samples(samples: torch.Tensor) -> None:
         )
     if peak > MAX_PEAK:
         raise FantasyTalkingError(
-            f"The audio reaches {peak:.3g}, expected samples from -1 to 1: load the recording with Load Audio, or divide "
+            f"The audio reaches {peak:.5g}, expected samples from -1 to 1: load the recording with Load Audio, or divide "
             "it by its full scale."
         )
 

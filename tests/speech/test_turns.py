@@ -87,7 +87,7 @@ WRONG_LINES = {
     "1:2:3:4-5 1": FORM,
     "0-٣ 1": FORM,
     "0-1 1\0": FORM,
-    "0-999999999 1": "has a time of 1e+09 s, expected at most 86400 s, a day.",
+    "0-999999999 1": "has a time of 999999999 s, expected at most 86400 s, a day.",
     "0-99:00:00 1": "has a time of 356400 s, expected at most 86400 s, a day.",
     "0:30-0:75 1": "has 60 or more seconds or minutes behind a colon, expected m:ss or h:mm:ss.",
     "0-1:60:00 1": "has 60 or more seconds or minutes behind a colon, expected m:ss or h:mm:ss.",
@@ -161,7 +161,7 @@ def test_the_recording_is_left_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(math.nan, "NaN or infinite samples"), (math.inf, "NaN or infinite"), (-3e4, "reaches 3e\\+04")]
+    ("value", "message"), [(math.nan, "NaN or infinite samples"), (math.inf, "NaN or infinite"), (-3e4, "reaches 30000,")]
 )
 def test_broken_samples_are_refused(value, message):
     samples = TEN_SECONDS.clone()
