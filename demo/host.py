@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from settings import template_in_demo_size
@@ -62,14 +63,14 @@ class ComfyUI:
     Raises HostError if it ends or stays silent for `patience` seconds, or if a custom node pack fails to load.
     """
 
-    def __init__(self, log: Path, patience: float = 300, base: Path | None = None) -> None:
-        self.log, self.patience, self.base = log, patience, base
+    def __init__(self, log: Path, patience: float = 300, base: Path | None = None, options: Sequence[str] = ()) -> None:
+        self.log, self.patience, self.base, self.options = log, patience, base, options
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "ComfyUI":
         with self.log.open("wb") as log:
-            line = command(self.port, self.base)
+            line = [*command(self.port, self.base), *self.options]
             self.process = subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         try:
             self._wait()

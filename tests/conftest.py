@@ -14,7 +14,7 @@ from support import ROOT, TESTS
 
 put_host_first(Path(os.environ["FANTASYTALKING_HOST"]), ROOT, TESTS)
 
-pytest_plugins = ["support.templates"]
+pytest_plugins = ["support.page_fixtures", "support.templates"]
 
 FAST_FILES = {
     "adapter/test_attention.py",
