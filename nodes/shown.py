@@ -16,25 +16,31 @@ def text(*lines: str, warnings: Sequence[str] = (), progress: str = "", log: boo
     """Show lines on the node that is running, and give them as the node's `ui`, for the history; warnings go to the log, too.
 
     The page draws the `ui` text of the host's own text nodes only; what it draws on any node is progress text. Of that a node
-    of its first size shows two lines of some 36 letters, so what matters most is first: progress, then warnings.
+    of its first size shows two lines of some 36 letters, so what matters most is first: progress, then warnings. Where nobody
+    sees the node, in a box or in app mode, the page shows the warnings as a message (web/fantasytalking.js).
+
+    Args:
+        log: whether what is said is new, and not the same again with other progress.
     """
     for warning in warnings if log else ():
         logger.warning("FantasyTalking: %s", warning)
     first = [progress] if progress else []
     shown = "\n".join([*first, *(f"⚠ {warning}" for warning in warnings), *lines])
-    if (node := get_executing_context()) is not None:
-        _draw(shown, node.node_id)
+    node, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if node is not None and server is not None and server.client_id is not None:
+        _draw(server, shown, node.node_id)
+        if warnings and log:
+            server.send_sync(WARNINGS, {"node": node.node_id, "warnings": list(warnings)}, server.client_id)
     return ui.PreviewText(shown)
 
 
+WARNINGS = "fantasytalking.warnings"
+"""The event that the page listens to."""
 DRAWN: set[str] = set()
 """Nodes that the page draws a text on: it takes no empty one, and would leave a warning there whose cause is gone."""
 
 
-def _draw(shown: str, node_id: str) -> None:
-    server = getattr(PromptServer, "instance", None)
-    if server is None or server.client_id is None:
-        return
+def _draw(server: PromptServer, shown: str, node_id: str) -> None:
     if shown or node_id in DRAWN:
         server.send_progress_text(shown or " ", node_id, server.client_id)
     (DRAWN.add if shown else DRAWN.discard)(node_id)

@@ -116,18 +116,19 @@ def drawn(host, monkeypatch):
     sent = []
     page = server.PromptServer.instance
     monkeypatch.setattr(page, "send_progress_text", lambda text, node, client: sent.append((text, node)))
+    monkeypatch.setattr(page, "send_sync", lambda event, data, client: sent.append((event, data, client)))
     monkeypatch.setattr(page, "client_id", "page")
     return sent
 
 
-def say(host, *warnings, node="7", prompt="prompt"):
+def say(host, *warnings, node="7", log=True):
     import sys
 
     from comfy_execution.utils import CurrentNodeContext
 
     package = host.nodes["FantasyTalkingSampler"].__module__.rpartition(".")[0]
-    with CurrentNodeContext(prompt, node):
-        sys.modules[f"{package}.shown"].text(warnings=warnings)
+    with CurrentNodeContext("prompt", node):
+        sys.modules[f"{package}.shown"].text(warnings=warnings, log=log)
 
 
 def test_a_warning_whose_cause_is_gone_leaves_the_node(host, drawn):
@@ -137,7 +138,16 @@ def test_a_warning_whose_cause_is_gone_leaves_the_node(host, drawn):
     say(host, "It is dark.", node="71")
     say(host, node="71")
     say(host, node="71")
-    assert drawn == [("⚠ It is dark.", "71"), (" ", "71")]
+    assert [message for message in drawn if len(message) == 2] == [("⚠ It is dark.", "71"), (" ", "71")]
+
+
+def test_warnings_reach_a_page_that_does_not_show_the_node(host, drawn):
+    """As an event, which web/fantasytalking.js shows; once, where a run says them again with its progress."""
+    say(host, "It is dark.", "It is cold.", node="12:5")
+    say(host, "It is dark.", node="12:5", log=False)
+    say(host, node="12:5")
+    event = ("fantasytalking.warnings", {"node": "12:5", "warnings": ["It is dark.", "It is cold."]}, "page")
+    assert [message for message in drawn if len(message) == 3] == [event]
 
 
 @pytest.mark.parametrize(("batch", "pictures_shown"), [(1, 1), (3, 3), (20, 16)])
