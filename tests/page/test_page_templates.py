@@ -15,15 +15,16 @@ from support.templates import BASIC, BLUEPRINTS, OWN, TEMPLATES, read
 
 SIZES = {"small": (1280, 720), "large": (1600, 900)}
 CANVASES = {"classic": False, "nodes2": True}
-PAIRS = [  # any two of these four things in every combination; the small window, where less has room, twice as often
-    (PINNED, "classic", "small", "en"),
+PAIRS = [  # any two of these four things in every combination, in as few rows as there can be
+    (PINNED, "classic", "large", "en"),
     (PINNED, "nodes2", "small", "zh"),
     (NEWEST, "classic", "small", "zh"),
+    (NEWEST, "nodes2", "large", "zh"),
     (NEWEST, "nodes2", "small", "en"),
-    (PINNED, "nodes2", "large", "en"),
-    (NEWEST, "classic", "large", "zh"),
 ]
 COMBINATIONS = list(itertools.product((PINNED, NEWEST), CANVASES, SIZES, ("en", "zh"))) if ALL else PAIRS
+CLASSIC = [combination for combination in COMBINATIONS if combination[1] == "classic"]
+"""For what does not depend on how the canvas draws its nodes: apps, the search, what has to be downloaded."""
 LEGIBLE = 8
 """Pixels of the screen: below it the page itself draws no text on its canvas (its setting MinFontSizeForLOD)."""
 NOTES = {"small": 6.5, "large": 8}
@@ -43,11 +44,12 @@ WORDS = {"Talking": "avatar", "Long": "infinitetalk", "Two": "lip sync", "Dub": 
 
 @pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
 def view(request, browser, server) -> Iterator[Page]:
-    """The page without any model."""
+    """The page without any model, its message about that closed."""
     frontend, canvas, size, language = request.param
     settings = {"Comfy__VueNodes__Enabled": CANVASES[canvas], "Comfy__Locale": language}
     page = Page(browser, server(EMPTY, frontend).address, SIZES[size], **settings)
-    page.size = size
+    page.size, page.canvas = size, canvas
+    page.without_errors()
     yield page
     page.close()
 
@@ -57,13 +59,13 @@ def test_a_template_and_its_app_open_and_can_be_read(view, picture, path):
     picture(view)
     view.open_template(path.stem)
     view.show(app=False)
-    view.dismiss_errors()
     assert [*too_small(view), *out_of_sight(view), *overlapping(view)] == []
     assert missing(view) == []
-    view.show(app=True)
-    fields = view.do("fields")
-    assert len(fields) == len(read(path)["extra"]["linearData"]["inputs"]) >= 4
-    assert all(field["text"] and field["pixels"] >= LEGIBLE for field in fields)
+    if view.canvas == "classic":
+        view.show(app=True)
+        fields = view.do("fields")
+        assert len(fields) == len(read(path)["extra"]["linearData"]["inputs"]) >= 4
+        assert all(field["text"] and field["pixels"] >= LEGIBLE for field in fields)
     assert view.errors == []
 
 
@@ -112,16 +114,17 @@ def missing(page: Page) -> list[str]:
     return faults
 
 
+@pytest.mark.parametrize("view", CLASSIC, indirect=True, ids="-".join)
 @pytest.mark.parametrize("word", WORDS)
 def test_a_blueprint_is_found_and_can_be_read(view, picture, word):
     picture(view)
     (name,) = (path.stem for path in BLUEPRINTS if path.stem.startswith(word))
     view.find_node(WORDS[word], name)
-    view.dismiss_errors()
     (box,) = view.do("titles")
     assert (box["title"], box["pixels"] >= LEGIBLE) == (name, True)
 
 
+@pytest.mark.parametrize("view", CLASSIC[:1], indirect=True, ids="-".join)
 def test_the_first_template_downloads_less_than_30_gigabytes(view):
     view.open_template(BASIC)
     assert sum(GIGABYTES[model["name"]] for model in view.do("missing")["models"]) < 30
