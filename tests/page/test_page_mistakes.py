@@ -143,4 +143,4 @@ def test_a_mistake_is_said_within_one_click(page, mistake):
 def test_what_only_harms_the_result_stands_on_the_node_while_it_runs(page, mistake):
     """Its first words: a node of its first size shows two lines."""
     make(page, mistake)
-    assert page.reads(mistake.said, seconds=90)
+    assert page.reads(mistake.said, seconds=180)

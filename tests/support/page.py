@@ -22,7 +22,7 @@ FLAGS = [
 ]
 READY = "window.app?.graph && window.app.extensionManager && Object.keys(LiteGraph.registered_node_types).length > 300"
 APP_RUN = "[data-testid=linear-run-button] button:has([data-testid=linear-run-button-icon])"
-SECONDS = 30_000
+SECONDS = 60_000
 """Milliseconds to wait for what takes seconds."""
 
 
