@@ -149,11 +149,11 @@ def test_what_can_be_known_is_refused_before_anything_runs(server, changes, mess
     assert message in str(run.answer["node_errors"])
 
 
-def test_the_host_imports_the_pack_in_under_a_fifth_of_a_second(server, base_directory):
-    """The host's own figure, printed with one decimal."""
+def test_the_host_imports_the_pack(server, base_directory):
+    """How long it takes is asked of benchmarks/import_time.py."""
     log = (base_directory / "server.log").read_text(errors="replace")
-    seconds, failed = re.search(r"([\d.]+) seconds( \(IMPORT FAILED\))?: \S*/FantasyTalking\n", log).groups()
-    assert not failed and float(seconds) < 0.2
+    (failed,) = re.search(r"seconds( \(IMPORT FAILED\))?: \S*/FantasyTalking\n", log).groups()
+    assert not failed
 
 
 def test_every_node_and_input_is_explained(host):
