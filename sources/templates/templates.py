@@ -24,6 +24,8 @@ VIEW = {"scale": 0.78, "offset": [95, 130]}
 TOP, GAP = 55, 40
 """Of the first node of a group, below its title and the node's badge; between two nodes, with the title of the second."""
 BELOW_PRESET = TOP + 165 + GAP
+SPEECH = 220
+"""Height of Encode Speech."""
 NOTES = Path(__file__).parent / "notes"
 NOTHING = Source(0, 0, "")
 
@@ -85,15 +87,17 @@ class Sheet:
         image = self.add(
             "LoadImage", (left, TOP), 210 if short else 310, title=f"{picture}: choose yours", labels=label, image=""
         )
-        top = TOP + GAP + (210 if short else 310)
-        audio = self.add(
-            "LoadAudio", (left, top), 140, title="Recording: choose yours", labels={"audio": "recording"}, audio=""
-        )
-        if not short:
-            self.record((left, top + 140 + GAP))
         self.field(image, "image")
-        self.field(audio, "audio")
-        return image["IMAGE"], audio["AUDIO"]
+        audio = self.recording((left, TOP + GAP + (210 if short else 310)), can_record=not short)
+        return image["IMAGE"], audio
+
+    def recording(self, place: tuple[int, int], can_record: bool = True) -> Source:
+        left, top = place
+        node = self.add("LoadAudio", place, 140, title="Recording: choose yours", labels={"audio": "recording"}, audio="")
+        if can_record:
+            self.record((left, top + 140 + GAP))
+        self.field(node, "audio")
+        return node["AUDIO"]
 
     def record(self, place: tuple[int, int]) -> None:
         """Muted: a recorder that nothing was recorded with says so at every run."""
@@ -111,7 +115,7 @@ class Sheet:
     def speech(self, loaded: Loaded, audio: Source, place: tuple[int, int], length: int = 81) -> Node:
         label = {"length": "length in frames"}
         wires = {"wav2vec": loaded.wav2vec, "audio": audio}
-        node = self.add("FantasyTalkingEncodeSpeech", place, 220, wires, labels=label, length=length)
+        node = self.add("FantasyTalkingEncodeSpeech", place, SPEECH, wires, labels=label, length=length)
         self.field(node, "length")
         return node
 
@@ -168,6 +172,11 @@ class Sheet:
         return self.save(videos.video_box(self.graph), sound(sampled, loaded, speech))
 
 
+def below_speech(place: tuple[int, int]) -> tuple[int, int]:
+    """The place below Encode Speech at `place`."""
+    return place[0], place[1] + SPEECH + GAP
+
+
 def sound(sampled: Node, loaded: Loaded, speech: Node) -> dict[str, Source]:
     """What a video is made of."""
     return {"samples": sampled[0], "vae": loaded.vae, "audio": speech["audio"], "fps": speech["fps"]}
@@ -179,7 +188,7 @@ def _talking(info: Json, note: str, models: Models, edge: int | None = None, lar
     text, below = sheet.scene()
     loaded = sheet.load(models)
     speech = sheet.speech(loaded, audio, below)
-    sheet.listen(speech, (below[0], below[1] + 220 + GAP))
+    sheet.listen(speech, below_speech(below))
     wires = {"vae": loaded.vae, "portrait": picture, "prompt": text, "speech": speech["speech"], "length": speech["length"]}
     settings: dict[str, Source] = {}
     if edge is None:
@@ -297,17 +306,14 @@ def dub(info: Json) -> Json:
     sheet = Sheet(info, "dub")
     left = sheet.group("1 · Video, recording", GREEN, (1, 1))
     clip = sheet.add("LoadVideo", (left, TOP), 310, title="Video: choose yours", labels={"file": "video"}, file="")
-    top = TOP + 310 + GAP
-    audio = sheet.add("LoadAudio", (left, top), 140, title="Recording: choose yours", labels={"audio": "recording"}, audio="")
-    sheet.record((left, top + 140 + GAP))
     sheet.field(clip, "file")
-    sheet.field(audio, "audio")
+    audio = sheet.recording((left, TOP + 310 + GAP))
     text, below = sheet.scene()
     loaded = sheet.load(Models(strengths=True, beside=(files.FACES,)))
-    place, wires = (below[0], below[1] + 220 + GAP), {"vae": loaded.vae, "video": clip["VIDEO"]}
-    mouth = sheet.box(videos.mouth_box(sheet.graph), place, 220, wires)
-    wires = {"wav2vec": loaded.wav2vec, "audio": audio["AUDIO"], "fps": mouth["fps"], "length": mouth["length"]}
-    speech = sheet.add("FantasyTalkingEncodeSpeech", below, 220, wires)
+    wires = {"vae": loaded.vae, "video": clip["VIDEO"]}
+    mouth = sheet.box(videos.mouth_box(sheet.graph), below_speech(below), 220, wires)
+    wires = {"wav2vec": loaded.wav2vec, "audio": audio, "fps": mouth["fps"], "length": mouth["length"]}
+    speech = sheet.add("FantasyTalkingEncodeSpeech", below, SPEECH, wires)
     wires = {"vae": loaded.vae, "portrait": mouth["first frame"], "prompt": text}
     wires |= {"speech": speech["speech"], "length": speech["length"]}
     prepared = sheet.prepare(loaded, wires, fit=False)
@@ -330,7 +336,7 @@ def try_it(info: Json) -> Json:
     loaded = Loaded.of(sheet.add("FantasyTalkingSmallModels", (left, TOP), 200))
     sheet.below_models = TOP + 200 + GAP
     speech = sheet.speech(loaded, example["recording"], below)
-    sheet.listen(speech, (below[0], below[1] + 220 + GAP))
+    sheet.listen(speech, below_speech(below))
     sheet.group("4 · Sampling", BLUE, (4, 4))
     wires = {"vae": loaded.vae, "portrait": example["portrait"], "prompt": text}
     wires |= {"speech": speech["speech"], "length": speech["length"]}
