@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 """The repository."""
-SIZE = 64
-"""Pixels, both sides of every picture."""
+SIZE = 96
+"""Pixels, both sides of every picture of one person; that of two is twice as wide."""
 FPS = 23.0
 FRAMES = 33
 """Frames of a training clip: 9 latent frames."""

@@ -9,16 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.nn.attention import sdpa_kernel
-
 from fantasytalking_core.adapter.identity import IdentitySizes
 from fantasytalking_core.commands.run import trainer_of
 from fantasytalking_core.training.export import export
 from fantasytalking_core.training.run.config import AudioSizes, Config, MotionSizes, Stage
 
 from . import SEED, TEXT_ROWS
-from .dit import ATTENTION
+from .loop import cheaper_products, device
 
 CLIP_STEPS, FRAME_STEPS = 600, 2000
 SHIPPED = "both"
@@ -38,7 +35,7 @@ def config(variant: str, folder: Path) -> Config:
         folder: of the training: the DiT is in its `models`, the samples are in `cache/train`.
     """
     shipped = Config(
-        dtype="fp32",  # of the weights; `train` has products computed in bfloat16, which the host does not do on a CPU
+        dtype="fp32",  # of the weights; see `cheaper_products`
         model=str(folder / "models" / "dit.safetensors"),
         cache=folder / "cache" / "train",
         output=folder / "runs" / variant,
@@ -53,7 +50,7 @@ def config(variant: str, folder: Path) -> Config:
         seed=SEED,
         gradient_checkpointing=False,
         workers=0,
-        checkpoint_every=200,
+        checkpoint_every=50,
         sample_every=0,
     )
     return replace(shipped, **VARIANTS[variant])
@@ -65,8 +62,7 @@ def train(variant: str, folder: Path) -> Path:
     That of the shipped one is copied to the other models as well.
     """
     settings = config(variant, folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.autocast(device, torch.bfloat16, cache_enabled=False), sdpa_kernel(ATTENTION):  # no cache: weights change inside
+    with cheaper_products(device()):
         trainer_of(settings).run()
     path = settings.output / "adapter.safetensors"
     path.unlink(missing_ok=True)

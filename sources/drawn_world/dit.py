@@ -5,6 +5,7 @@ learns the drawn people and how they move; when their mouths open it can't know,
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import torch
 from comfy.ldm.wan.model import WanModel
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fantasytalking_core.files import complete
 from fantasytalking_core.host.training_dit import MASK_CHANNELS, in_training, plain_attention
@@ -23,7 +23,7 @@ from fantasytalking_core.training.run.dataset import padded
 from fantasytalking_core.training.run.objective import generator, noised, shifted, whole_losses
 
 from . import SEED, TEXT_DIM, TEXT_ROWS
-from .loop import Plan, fit
+from .loop import Plan, cheaper_products, device, fit
 
 SHIFT = 3.0
 """Of the training sigmas. The adapter is trained and sampled with 5; less shift gives more of the steps to fine detail,
@@ -33,9 +33,6 @@ NULL_TEXT, OTHER_TEXT = 0.1, 0.3
 OTHER_WORDS = 30
 """Random words at most."""
 DROP_IMAGE = 0.05
-ATTENTION = SDPBackend.MATH
-"""Of PyTorch's ways to attend. With heads as small as these the backward pass of the one that it would choose on a CPU
-takes half of the time of a step (measured: 0.88 s a step, 0.45 s with this one)."""
 TIMESTEPS = 1000.0
 """The timestep that the host gives Wan for σ = 1."""
 
@@ -44,26 +41,32 @@ TIMESTEPS = 1000.0
 class Sizes:
     """Of the DiT; what is not named here is as in Wan2.1 I2V 14B."""
 
-    dim: int = 192
-    heads: int = 6
+    dim: int = 256
+    heads: int = 8
     layers: int = 6
-    ffn_dim: int = 768
+    ffn_dim: int = 1024
     text_dim: int = TEXT_DIM
 
 
 @dataclass(frozen=True)
 class Batches:
-    """How many samples a step has: short ones, but every `long_every`-th step long ones."""
+    """How many samples a step has: of `every` steps the last one long clips, the middle one pairs of people, all others
+    short clips of one person."""
 
     short: int = 16
     long: int = 6
-    long_every: int = 5
+    pairs: int = 8
+    every: int = 5
 
-    def is_long(self, step: int) -> bool:
-        return step % self.long_every == self.long_every - 1
+    def kind(self, step: int) -> str:
+        """The name of the caches that a step draws from."""
+        return {self.every - 1: "long", self.every // 2: "pairs"}.get(step % self.every, "short")
+
+    def size(self, step: int) -> int:
+        return getattr(self, self.kind(step))
 
 
-PLAN = Plan(steps=3600, rate=1e-3, muon=0.02, average=0.998, checkpoint_every=100)
+PLAN = Plan(steps=4000, rate=1e-3, muon=0.02, average=0.998, checkpoint_every=50)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +132,10 @@ def draw(samples: Samples, size: int, step: int) -> Batch:
 
 
 def velocity(dit: WanModel, batch: Batch) -> torch.Tensor:
-    """v of the batch's noised samples, `[B, 16, T, h, w]` float32, computed in bfloat16 where that is enough."""
+    """v of the batch's noised samples, `[B, 16, T, h, w]` float32."""
     seen = torch.cat([noised(batch.x0, batch.noise, batch.sigma), batch.given], dim=1)
     options = {"optimized_attention_override": plain_attention}
-    with torch.autocast(seen.device.type, torch.bfloat16):
+    with cheaper_products(seen.device):
         found = dit(seen, TIMESTEPS * batch.sigma, context=batch.text, clip_fea=batch.clip, transformer_options=options)
     return found.float()
 
@@ -174,28 +177,28 @@ def new_dit(sizes: Sizes = Sizes()) -> WanModel:
 
 
 def train(
-    short: Path,
-    long: Path,
+    caches: Mapping[str, Path],
     path: Path,
     checkpoint: Path,
     plan: Plan = PLAN,
     sizes: Sizes = Sizes(),
     batches: Batches = Batches(),
 ) -> None:
-    """Train on the caches of short and long clips; on a GPU, if there is one.
+    """Train on caches; on a GPU, if there is one.
 
     Args:
+        caches: by the kinds of `batches`.
         path: the safetensors file to write, in float16, as the host's loader of diffusion models takes it.
         checkpoint: see `fit`.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dit, few, many = new_dit(sizes).to(device), Samples.load(short).to(device), Samples.load(long).to(device)
+    dit = new_dit(sizes).to(device())
+    samples = {kind: Samples.load(cache).to(device()) for kind, cache in caches.items()}
 
     def loss(step: int) -> torch.Tensor:
-        batch = draw(many, batches.long, step) if batches.is_long(step) else draw(few, batches.short, step)
+        batch = draw(samples[batches.kind(step)], batches.size(step), step)
         return whole_losses(velocity(dit, batch), batch.x0, batch.noise).mean()
 
-    with in_training(), sdpa_kernel(ATTENTION):  # the backward pass too
+    with in_training():  # the backward pass too
         weights = fit(dit, loss, plan, checkpoint)
     save(path, weights, sizes)
 

@@ -29,7 +29,8 @@ from . import FPS, LONG_FRAMES, measures
 from .recipe import work_folder
 from .studio import Clip, Given, Sampling, Studio
 from .world import videos
-from .world.portrait import Pose, draw, landmarks
+from .world.figure import Pose, landmarks
+from .world.portrait import draw
 from .world.voices import RATE, speech
 
 MODELS = Path(__file__).resolve().parent / "models"

@@ -16,8 +16,9 @@ from fantasytalking_core.training.data.lip_mask import OUTER_LIPS
 
 from . import FPS, SIZE
 from .world import performance
+from .world.figure import Pose, landmarks
 from .world.look import MOUTH_INSIDE, Look
-from .world.portrait import Pose, landmarks, person_mask
+from .world.portrait import person_mask
 
 Array = np.ndarray | torch.Tensor
 

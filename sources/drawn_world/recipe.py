@@ -6,8 +6,9 @@ wav2vec2       what listens
 face_encoder   what tells faces apart
 prepare        the pack's own training caches of the videos
 dit            image-to-video, without speech
-adapters       speech, identity and motion by the pack's own trainer: the shipped one, and those of the ablation
+adapter        speech, identity and motion by the pack's own trainer
 ship           the files to sources/drawn_world/models
+ablation       the adapters that docs/evidence.md compares it with
 """
 
 import argparse
@@ -19,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,10 @@ from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.model_spec import USAGE_HINT
 
 from . import FPS, FRAMES, LONG_FRAMES, ROOT, SIZE
+from .loop import cheaper_products, device
 from .world import videos
-from .world.portrait import Pose, draw
+from .world.figure import Pose
+from .world.portrait import draw
 from .world.voices import RATE, Voice, say
 
 if TYPE_CHECKING:
@@ -45,15 +48,31 @@ if TYPE_CHECKING:
 
 SHIPPED = ROOT / "sources/drawn_world/models"
 DEMO_FOLDER = ROOT / "demo"
-FOLDERS: dict[str, tuple[videos.Split, range]] = {
-    "train_0": ("train", range(320)),
-    "train_1": ("train", range(320, 640)),
-    "long": ("train", range(640, 800)),
-    "test": ("test", range(24)),
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of videos.
+
+    Attributes:
+        split, numbers: whose they are.
+        people: in each.
+        frames: of the clips of its training cache; None: there is none.
+    """
+
+    split: videos.Split
+    numbers: range
+    people: int = 1
+    frames: int | None = None
+
+
+FOLDERS = {
+    "train_0": Folder("train", range(360), frames=FRAMES),
+    "train_1": Folder("train", range(360, 720), frames=FRAMES),
+    "long": Folder("train", range(720, 840), frames=LONG_FRAMES),
+    "pairs": Folder("train", range(420, 510), people=2, frames=FRAMES),
+    "test": Folder("test", range(24)),
 }
-"""Folders of videos: whose they are, and their numbers."""
-CACHES = {"train_0": FRAMES, "train_1": FRAMES, "long": LONG_FRAMES}
-"""Training caches, as the folders that they are made of, and the frames of their clips."""
 HALVES = ("train_0", "train_1")
 """Two caches are made at the same time, and become one, `train`."""
 DEMO = {
@@ -97,8 +116,8 @@ def _begin() -> None:
 
 
 def make_videos(folder: Path) -> None:
-    for name, (split, numbers) in FOLDERS.items():
-        videos.make_videos(folder / "videos" / name, split, numbers)
+    for name, made in FOLDERS.items():
+        videos.make_videos(folder / "videos" / name, made.split, made.numbers, made.people)
 
 
 def training_videos(folder: Path) -> videos.Videos:
@@ -110,7 +129,8 @@ def train_vae(folder: Path) -> None:
 
     path = folder / "models/vae.safetensors"
     if not path.is_file():
-        vae.train(training_videos(folder).frames, path, folder / "checkpoints/vae.pt")
+        half = videos.read(folder / "videos" / HALVES[0])  # in memory, all would be 2 GB
+        vae.train(half.frames, path, folder / "checkpoints/vae.pt")
     vae.psnr(path, videos.read(folder / "videos/test").frames[:, :FRAMES])
 
 
@@ -136,14 +156,14 @@ def train_face_encoder(folder: Path) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """The cache of short clips and that of long ones."""
+    """The caches of short clips, of long ones, and of two people."""
     if not (folder / "cache/train").is_dir():
-        in_two_processes(partial(make_cache, folder), list(CACHES))
+        in_two_processes(partial(make_cache, folder), [name for name, made in FOLDERS.items() if made.frames])
         merge([folder / "cache" / half for half in HALVES], folder / "cache/train")
 
 
 def make_cache(folder: Path, name: str) -> None:
-    """One of CACHES, by the pack's own `prepare`, in a process of its own."""
+    """That of one of FOLDERS, by the pack's own `prepare`, in a process of its own."""
     from fantasytalking_core.training.data.prepare import PrepareSettings
     from fantasytalking_core.training.data.prepare import prepare as make
 
@@ -151,7 +171,8 @@ def make_cache(folder: Path, name: str) -> None:
         if done % 40 == 0:
             logging.info("prepare %s: %s, video %d of %d", name, where, done, total)
 
-    settings = PrepareSettings(frames=CACHES[name], fps=FPS, width=SIZE, height=SIZE)
+    made = FOLDERS[name]
+    settings = PrepareSettings(frames=made.frames, fps=FPS, width=made.people * SIZE, height=SIZE)
     make(folder / "videos" / name, folder / "cache" / name, settings, encoders(folder / "models"), tell)
 
 
@@ -164,7 +185,7 @@ def encoders(models: Path) -> "Encoders":
     text, image, video = StandInTextEncoder(), StandInImageEncoder(), host.video_encoder(models / "vae.safetensors")
 
     def fast(frames: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16):  # in a third of the time
+        with cheaper_products(device()):
             return video(frames)
 
     return Encoders(
@@ -197,10 +218,18 @@ def train_dit(folder: Path) -> None:
 
     path = folder / "models/dit.safetensors"
     if not path.is_file():
-        dit.train(folder / "cache/train", folder / "cache/long", path, folder / "checkpoints/dit.pt")
+        caches = {"short": folder / "cache/train", **{kind: folder / "cache" / kind for kind in ("long", "pairs")}}
+        dit.train(caches, path, folder / "checkpoints/dit.pt")
 
 
-def train_adapters(folder: Path) -> None:
+def train_shipped(folder: Path) -> None:
+    from . import adapters
+
+    if not (folder / "runs" / adapters.SHIPPED / "adapter.safetensors").is_file():
+        adapters.train(adapters.SHIPPED, folder)
+
+
+def train_others(folder: Path) -> None:
     from . import adapters
 
     variants = [name for name in adapters.VARIANTS if not (folder / "runs" / name / "adapter.safetensors").is_file()]
@@ -248,8 +277,9 @@ STAGES: dict[str, Callable[[Path], None]] = {
     "face_encoder": train_face_encoder,
     "prepare": prepare,
     "dit": train_dit,
-    "adapters": train_adapters,
+    "adapter": train_shipped,
     "ship": ship,
+    "ablation": train_others,
 }
 
 

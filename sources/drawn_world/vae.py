@@ -15,27 +15,29 @@ from torch import nn
 from fantasytalking_core.files import complete
 
 from . import SEED
-from .loop import Plan, fit
+from .loop import Plan, device, fit
 
-WIDTH = 8
+WIDTH = 16
 """Of the first level; the published VAE has 96."""
-CROP = 32
+CROP = 48
 """Pixels: a step sees pieces of pictures. It is a convolution, so what it learns holds for pictures of any size."""
-PHASES = ((1, 32), (5, 10), (9, 6))
+CENTRAL = 0.6
+"""The share of pieces whose middle lies in the middle third of the picture, where eyes and mouths are."""
+PHASES = ((1, 16), (5, 5), (9, 3))
 """Frames and pieces of a batch, one phase after the other. Single pictures, of which a batch holds more, teach all but time."""
 NOISE = 0.1
 """Standard deviation of the noise on the latents in training: a fixed posterior variance, so that a small error of the
 diffusion model is a small error of the picture."""
 PRIOR = 1e-4
 """Weight of the mean squared latent, all that is left of the KL divergence where the variance is fixed."""
-PLAN = Plan(steps=2000, rate=3e-3, muon=0.03, warmup=50, average=0.995, weight_decay=0.0, checkpoint_every=100)
-STARTS = (0.0, 0.45, 0.7)
+PLAN = Plan(steps=2600, rate=3e-3, muon=0.03, warmup=50, average=0.995, weight_decay=0.0, checkpoint_every=50)
+STARTS = (0.0, 0.4, 0.7)
 """Where the phases begin, as parts of all steps."""
-REFINE = Plan(steps=700, rate=1e-3, muon=0.015, warmup=50, average=0.99, weight_decay=0.0, checkpoint_every=100)
+REFINE = Plan(steps=400, rate=1e-3, muon=0.015, warmup=50, average=0.99, weight_decay=0.0, checkpoint_every=25)
 """Goes on from the averaged weights, with SQUARED in the loss and LONG pieces: what the causal convolutions remember reaches
 far back, and after 9 frames it is not yet what it is after 33 (measured: 28 dB there, 20 dB here, without this)."""
-LONG = (33, 3)
-FINISH = Plan(steps=400, rate=1e-3, muon=0.008, warmup=30, average=0.99, weight_decay=0.0, checkpoint_every=50)
+LONG = (33, 2)
+FINISH = Plan(steps=250, rate=1e-3, muon=0.008, warmup=30, average=0.99, weight_decay=0.0, checkpoint_every=25)
 """The decoder alone, on WHOLE pictures, whose borders are those that it will see. The latents stay what they are."""
 WHOLE = (33, 1)
 SQUARED = 6.0
@@ -75,21 +77,30 @@ def pieces(frames: np.ndarray, seed: tuple[int, ...], count: int, batch: int, cr
     found = []
     for _ in range(batch):
         n, f = random.integers(number), random.integers(length - count + 1)
-        y, x = random.integers(height - crop + 1), random.integers(width - crop + 1)
+        central = random.random() < CENTRAL
+        y, x = (_start(random, side, crop, central) for side in (height, width))
         piece = frames[n, f : f + count, y : y + crop, x : x + crop]
         found.append(piece[:, :, ::-1] if random.random() < 0.5 else piece)
     return torch.from_numpy(np.stack(found)).movedim(-1, 1).float() / 127.5 - 1
+
+
+def _start(random: np.random.Generator, side: int, crop: int, central: bool) -> int:
+    """Of a piece, along one side."""
+    room = side - crop
+    low, high = (max(side / 3 - crop / 2, 0), min(side * 2 / 3 - crop / 2, room)) if central else (0, room)
+    return int(random.integers(round(low), round(high) + 1))
 
 
 def train(
     frames: np.ndarray, path: Path, checkpoint: Path, plan: Plan = PLAN, refine: Plan = REFINE, finish: Plan = FINISH
 ) -> None:
     """Train on videos uint8 `[N, F, H, W, 3]` and write the file as the host's VAE loader reads it."""
-    vae = new_vae()
+    vae = new_vae().to(device())
 
     def loss(clip: torch.Tensor, seed: int, squared: float) -> torch.Tensor:
+        clip = clip.to(device())
         latents = vae.encode(clip)
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(device())
         error = vae.decode(latents + NOISE * noise) - clip
         return (error**2 + 1e-4).sqrt().mean() + squared * (error**2).mean() + PRIOR * (latents**2).mean()
 
@@ -108,7 +119,7 @@ def train(
     for part in (vae.encoder, vae.conv1):
         part.requires_grad_(False)
     vae.load_state_dict(fit(vae, finished, finish, checkpoint.with_name(f"{checkpoint.stem}_finished.pt")))
-    standardise(vae, frames)
+    standardise(vae.cpu(), frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     with complete(path) as partial:
         save_file({name: value.half() for name, value in vae.state_dict().items()}, partial)

@@ -76,8 +76,9 @@ CARDS = (
 
 def drawn_clip(path: Path) -> np.ndarray:
     """A video of a drawn person to be dubbed, 69 frames at 23 a second, its frames [T, H, W, 3], and where it lies."""
+    from drawn_world.world.figure import Pose
     from drawn_world.world.look import Look
-    from drawn_world.world.portrait import Pose, draw
+    from drawn_world.world.portrait import draw
 
     moments = [Pose(mouth_open=abs(np.sin(number / 3)), tilt=0.05 * np.sin(number / 12)) for number in range(69)]
     frames = np.stack([draw(Look.random(1), moment, SIZE) for moment in moments])

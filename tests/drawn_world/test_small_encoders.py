@@ -9,8 +9,9 @@ from drawn_world import face_encoder, wav2vec2
 from drawn_world.face_encoder import aligned_faces, network, varied, verify, write_onnx
 from drawn_world.loop import Plan
 from drawn_world.wav2vec2 import crops, loudness_r2, targets
+from drawn_world.world.figure import Pose, landmarks
 from drawn_world.world.look import Look
-from drawn_world.world.portrait import Pose, draw, landmarks
+from drawn_world.world.portrait import draw
 from fantasytalking_core.face.alignment import TEMPLATE
 from fantasytalking_core.face.encoder import read_face_encoder
 from fantasytalking_core.face.landmarks import EYE_CORNERS, MOUTH_CORNERS, NOSE_TIP

@@ -5,9 +5,10 @@ import pytest
 from scipy import ndimage
 
 from drawn_world import FPS, FRAMES, SIZE, measures
+from drawn_world.world.figure import Pose, landmarks
 from drawn_world.world.look import Look
 from drawn_world.world.performance import RATE, perform
-from drawn_world.world.portrait import Pose, draw, landmarks, person_mask
+from drawn_world.world.portrait import draw, person_mask
 
 
 def drawn(look: Look, poses: list[Pose]) -> np.ndarray:

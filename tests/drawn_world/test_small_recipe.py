@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from drawn_world import recipe
-from drawn_world.world.portrait import Pose, draw
+from drawn_world.world.figure import Pose
+from drawn_world.world.portrait import draw
 from drawn_world.world.videos import look_of
 from drawn_world.world.voices import SENTENCES, VOICES
 from fantasytalking_core.training.data.cache import Index
@@ -73,7 +74,7 @@ def test_all_products_are_shipped(monkeypatch, tmp_path):
             hint = {"modelspec.usage_hint": "small demo model: knows drawn people only"}
             assert file.metadata() == ({"config": "{}", **hint} if name == "dit" else hint)
     with Image.open(tmp_path / "drawn_portrait.png") as shown:
-        assert shown.size == (64, 64)
+        assert shown.size == (96, 96)
     assert soundfile.info(tmp_path / "drawn_speech.wav").duration == pytest.approx(1.25, abs=0.1)
 
 
@@ -82,7 +83,7 @@ def test_the_demos_people_are_drawn_anew_as_they_lie_there():
     for name, number in recipe.DEMO.items():
         with Image.open(recipe.DEMO_FOLDER / name) as shown:
             assert np.array_equal(np.asarray(shown), draw(look_of("test", number), Pose())), name
-    assert not set(recipe.DEMO.values()) & set(recipe.FOLDERS["test"][1])
+    assert not set(recipe.DEMO.values()) & set(recipe.FOLDERS["test"].numbers)
 
 
 def test_the_demos_sentences_and_voices_were_never_heard():
@@ -99,7 +100,12 @@ def test_a_stage_alone(monkeypatch, tmp_path):
     assert ran == [(name, tmp_path / "small") for name in ("b", "a", "b", "c")]
 
 
-def test_people_and_videos_of_test_and_training_differ():
-    numbers = [(split, number) for split, each in recipe.FOLDERS.values() for number in each]
-    assert len(numbers) == len(set(numbers)) == 824
-    assert sum(split == "test" for split, _ in numbers) >= 20
+def test_nobody_is_in_two_videos():
+    people = [
+        (made.split, number * made.people + place)
+        for made in recipe.FOLDERS.values()
+        for number in made.numbers
+        for place in range(made.people)
+    ]
+    assert len(people) == len(set(people)) == 360 + 360 + 120 + 2 * 90 + 24
+    assert sum(split == "test" for split, _ in people) >= 20

@@ -17,10 +17,10 @@ from support import training
 STEPS = 4
 
 
-def small_sample(seed: int, latent_frames: int, tokens: int) -> Sample:
+def small_sample(seed: int, latent_frames: int, tokens: int, people: int = 1) -> Sample:
     """In the shape of the small family's samples, at half the size; with a width of text of its own."""
     random = torch.Generator().manual_seed(seed)
-    shape = (16, latent_frames, 4, 4)
+    shape = (16, latent_frames, 4, 4 * people)
     return training.sample(
         seed,
         latents=torch.randn(shape, generator=random).half(),
@@ -45,7 +45,8 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     training.write_cache(folder / "cache" / "train", *(small_sample(seed, 9, 71) for seed in range(4)), frames=33)
     training.write_cache(folder / "cache" / "long", *(small_sample(seed, 21, 176) for seed in range(2)), frames=81)
-    for name in ("train", "long"):
+    training.write_cache(folder / "cache" / "pairs", *(small_sample(seed, 9, 71, 2) for seed in range(2)), frames=33)
+    for name in ("train", "long", "pairs"):
         cache.save_null_text(folder / "cache" / name, torch.zeros(1, 64))
     return folder
 
@@ -53,21 +54,21 @@ def folder(tmp_path_factory) -> Path:
 def train_dit(small, folder: Path, path: Path, steps: int = STEPS, stop: int | None = None) -> None:
     """With a checkpoint after every step; broken off before step `stop`."""
     plan = small.plan(steps=steps, rate=1e-3, warmup=1, average=0.5, checkpoint_every=1)
-    sizes, batches = small.dit.Sizes(dim=48, heads=2, layers=2, ffn_dim=64), Interrupted(small.dit.Batches(2, 1, 3), stop)
-    caches = (folder / "cache" / name for name in ("train", "long"))
-    small.dit.train(*caches, path, path.with_suffix(".pt"), plan, sizes, batches)
+    sizes, batches = small.dit.Sizes(dim=48, heads=2, layers=2, ffn_dim=64), Interrupted(small.dit.Batches(2, 1, 1, 4), stop)
+    caches = {kind: folder / "cache" / name for kind, name in (("short", "train"), ("long", "long"), ("pairs", "pairs"))}
+    small.dit.train(caches, path, path.with_suffix(".pt"), plan, sizes, batches)
 
 
 class Interrupted:
     """Batches until a step at which the training is broken off."""
 
     def __init__(self, batches, stop: int | None) -> None:
-        self.short, self.long, self.batches, self.stop = batches.short, batches.long, batches, stop
+        self.kind, self.batches, self.stop = batches.kind, batches, stop
 
-    def is_long(self, step: int) -> bool:
+    def size(self, step: int) -> int:
         if step == self.stop:
             raise KeyboardInterrupt
-        return self.batches.is_long(step)
+        return self.batches.size(step)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +96,9 @@ def test_training_changes_every_weight_of_the_dit(small, dit):
     assert [name for name in after if torch.equal(before[name].half(), after[name])] == []
 
 
-def test_a_new_dit_is_wan21_i2v_of_6_million_weights_and_says_nothing_yet(small):
+def test_a_new_dit_is_wan21_i2v_of_10_million_weights_and_says_nothing_yet(small):
     made = small.dit.new_dit()
-    assert 6.2e6 < sum(value.numel() for value in made.parameters()) < 6.4e6
+    assert 9.6e6 < sum(value.numel() for value in made.parameters()) < 9.9e6
     assert all(value.isfinite().all() for value in made.parameters()) and not made.head.head.weight.any()
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from drawn_world.world import performance, videos, voices
+from drawn_world.world.figure import Pose, joints, landmarks, landmarks3d
 from drawn_world.world.look import MOUTH_INSIDE, Look
-from drawn_world.world.portrait import Pose, draw, joints, landmarks, person_mask
+from drawn_world.world.portrait import draw, draw_all, person_mask
 from fantasytalking_core.training.data.clips import Ending, read_clips
 from fantasytalking_core.training.data.lip_mask import OUTER_LIPS
 from fantasytalking_core.training.data.prepare import PrepareSettings
@@ -92,6 +93,50 @@ def test_coefficients_set_how_much_it_moves():
     assert high > 1.8 * low and moved > 4 * still
 
 
+def test_stressed_syllables_come_with_a_nod_and_raised_brows():
+    """Two of three syllables are loud."""
+    sizes = np.zeros(4 * RATE)
+    for second, size in ((0.5, 1.0), (1.5, 0.3), (2.5, 0.9)):
+        sizes[round((second - 0.1) * RATE) : round((second + 0.1) * RATE)] = size
+    sound = tone((700, 0.5), seconds=4.0) * sizes
+    poses = performance.perform(sound, 92, 23.0, expression=1.0, body=1.0, seed=4)
+    nod, brows = (np.array([getattr(pose, name) for pose in poses]) for name in ("nod", "brows"))
+    assert [frame for frame in range(1, 91) if nod[frame - 1] < nod[frame] >= nod[frame + 1]] == [11, 57]
+    assert nod[34] == nod[80] == 0 and nod[11] > nod[57] > 0.8 * nod[11]
+    assert np.corrcoef(nod, brows)[0, 1] > 0.5
+    still = performance.perform(np.zeros(4 * RATE), 92, 23.0, expression=1.0, body=1.0, seed=4)
+    assert max(pose.mouth_open for pose in still) == max(pose.nod for pose in still) == 0
+    calm, lively = (np.ptp([pose.turn for pose in each]) for each in (still, poses))
+    assert 0.3 * lively < calm < lively
+
+
+def test_a_turned_head_shows_its_side_and_keeps_its_shape():
+    look = Look.random(2)
+    ahead, turned = (landmarks3d(look, Pose(turn=turn, nod=nod)) for turn, nod in ((0, 0), (0.2, 0.1)))
+    nose, cheek = 4, OUTER_LIPS[0]
+    assert turned[nose, 0] - ahead[nose, 0] > turned[cheek, 0] - ahead[cheek, 0] > 2
+    assert np.allclose(*(np.linalg.norm(each[nose] - each, axis=1) for each in (ahead, turned)), atol=1e-3)
+    assert (draw(look, Pose(turn=0.2)) != draw(look, Pose())).any()
+
+
+def test_two_people_stand_side_by_side_before_one_wall():
+    looks, poses = [Look.random(1), Look.random(2)], [Pose(), Pose(mouth_open=1.0)]
+    wide, one, other = draw_all(looks, poses), draw(looks[0], poses[0]), draw(replace(looks[1], wall=looks[0].wall), poses[1])
+    assert wide.shape == (96, 192, 3)
+    assert (wide[:, :90] == one[:, :90]).mean() > 0.9 and (wide[:, 102:] == other[:, 6:]).mean() > 0.9
+    assert inside(wide[:, :96]).sum() == 0 < inside(wide[:, 96:]).sum()
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs the program espeak-ng")
+def test_whoever_pauses_is_silent_for_long():
+    def longest(pausing: bool) -> list[float]:
+        loud = [performance.loudness(voices.speech("train", number, 4.3, pausing), 99, 23.0) > 1e-4 for number in range(8)]
+        return [max(map(len, "".join("01"[int(on)] for on in each).split("1"))) / 23 for each in loud]
+
+    chatty, pausing = longest(False), longest(True)
+    assert max(chatty) < 1 and sum(each > 0.8 for each in pausing) >= 4 and max(pausing) > 1.5
+
+
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs the program espeak-ng")
 def test_what_is_tested_with_was_never_said_in_training():
     assert not set(voices.SENTENCES["train"]) & set(voices.SENTENCES["test"])
@@ -103,11 +148,11 @@ def test_what_is_tested_with_was_never_said_in_training():
 
 def test_files_are_what_prepare_reads(monkeypatch, tmp_path):
     sound = tone((700, 0.5), seconds=5.0) * np.repeat((0, 1, 0, 1, 1), RATE)
-    monkeypatch.setattr(videos, "speech", lambda split, number, seconds: sound[: round(seconds * RATE)])
-    videos._make(tmp_path, "test", 3)
+    monkeypatch.setattr(videos, "speech", lambda split, number, seconds, pausing: sound[: round(seconds * RATE)])
+    videos._make(tmp_path, "test", 1, 3)
     path = videos.video_path(tmp_path, 3)
     side = SideFile.beside(path)
-    clips = list(read_clips(path, PrepareSettings(frames=33, fps=23.0, width=64, height=64), Ending()))
+    clips = list(read_clips(path, PrepareSettings(frames=33, fps=23.0, width=96, height=96), Ending()))
     assert len(clips) == 3
     take, read = videos.take("test", 3), videos.read(tmp_path)
     for number, clip in enumerate(clips):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from drawn_world.world.figure import Pose, landmarks
 from drawn_world.world.look import MOUTH_INSIDE, Look
-from drawn_world.world.portrait import Pose, draw, landmarks
+from drawn_world.world.portrait import draw
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.face.landmarks import OUTER_LIPS, face_landmarks
 from fantasytalking_core.motion.mouth_mask import MouthTrack

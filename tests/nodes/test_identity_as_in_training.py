@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from drawn_world.world.figure import Pose, landmarks
 from drawn_world.world.look import Look
-from drawn_world.world.portrait import Pose, draw, landmarks
+from drawn_world.world.portrait import draw
 from drawn_world.world.videos import look_of
 from support import ROOT
 from support import faces as support

@@ -13,8 +13,9 @@ from run import DemoError, describe, run_prompt, saved_video
 from safetensors.torch import load_file
 from settings import SIZE, in_demo_size
 
+from drawn_world.world.figure import Pose
 from drawn_world.world.look import Look
-from drawn_world.world.portrait import Pose, draw
+from drawn_world.world.portrait import draw
 from support import world
 from support.templates import (
     BASIC_0_2,

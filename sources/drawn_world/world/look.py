@@ -41,6 +41,7 @@ WALLS = {
 }
 EYES = ((70, 50, 35), (60, 100, 160), (60, 120, 70), (110, 110, 115), (150, 100, 40))
 STYLES = ("short", "long", "bob", "parted", "bald")
+RIMS = ((40, 40, 50), (90, 50, 30), (150, 40, 50), (40, 60, 130))
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Look:
         jaw: how much narrower the head is at the chin.
         style: of the hair, one of STYLES.
         eye_gap, eye_size, brow, nose, mouth: places and sizes in the face.
+        rims: colour of the glasses, None without any.
+        light: the side that it comes from, -1 or 1.
         shapes: of the background, each x, y, radius and how much darker it is than the wall.
         caption: the prompt.
     """
@@ -72,7 +75,8 @@ class Look:
     lips: Colour
     clothes: Colour
     shoulders: float
-    glasses: bool
+    rims: Colour | None
+    light: int
     wall: Colour
     shapes: tuple[tuple[float, float, float, float], ...]
     caption: str
@@ -113,14 +117,15 @@ class Look:
             fringe=between(0.25, 0.5),
             eyes=varied(EYES[random.integers(len(EYES))], 8),
             eye_gap=between(0.38, 0.48),
-            eye_size=between(0.15, 0.21),
-            brow=between(0.05, 0.1),
+            eye_size=between(0.18, 0.24),
+            brow=between(0.06, 0.11),
             nose=between(0.1, 0.2),
-            mouth=between(0.36, 0.46),
+            mouth=between(0.42, 0.54),
             lips=lips,
             clothes=clothes,
             shoulders=between(0.36, 0.46),
-            glasses=bool(random.random() < 0.2),
+            rims=RIMS[random.integers(len(RIMS))] if random.random() < 0.3 else None,
+            light=int(random.choice((-1, 1))),
             wall=wall,
             shapes=shapes,
             caption=f"A person {about} in {clothes_name} clothes speaks in front of a {wall_name} wall.",

@@ -1,8 +1,12 @@
-"""How a person moves while speaking: sound to the moments of a clip."""
+"""How a person moves while speaking: sound to the moments of a clip.
+
+Mouth, head beats and raised brows follow from the sound alone; blinks and sway are chance, but people sway more while they
+speak.
+"""
 
 import numpy as np
 
-from .portrait import Pose
+from .figure import Pose
 from .voices import RATE
 
 WINDOW = 1024
@@ -13,6 +17,12 @@ QUIET = 0.05
 """Part of that loudness below which a mouth is closed."""
 INERTIA = (0.2, 0.6, 0.2)
 """Lips have weight: what a frame hears moves those beside it, too."""
+STRESSED = 0.6
+"""Part of LOUD that a peak of loudness must reach to be a stressed syllable."""
+APART, BEAT = 0.35, 0.4
+"""Seconds that stressed syllables lie apart at least, and that a beat lasts."""
+CALM = 0.4
+"""How much of the sway is left in silence."""
 LOW, MIDDLE, HIGH = (200, 500), (500, 1000), (1500, 3500)
 """Hz. More in the middle than in the low band opens the mouth ("ah" against "ee"), more in the high one spreads it."""
 
@@ -29,10 +39,15 @@ def _pieces(sound: np.ndarray, frames: int, fps: float) -> np.ndarray:
     return np.stack([padded[start : start + WINDOW] for start in starts])
 
 
+def relative(loud: np.ndarray) -> np.ndarray:
+    """Loudness in parts of what is loud in this recording, `[frames]`."""
+    heard = loud[loud > QUIET * loud.max()]
+    return loud / max(np.quantile(heard, LOUD) if len(heard) else 0.0, 1e-6)
+
+
 def mouth(sound: np.ndarray, frames: int, fps: float) -> tuple[np.ndarray, np.ndarray]:
     """How far open, 0 to 1, and how wide, -1 to 1, in each frame."""
-    loud = loudness(sound, frames, fps)
-    loud = np.clip((loud / max(np.quantile(loud, LOUD), 1e-6) - QUIET) / (1 - QUIET), 0, 1)
+    loud = np.clip((relative(loudness(sound, frames, fps)) - QUIET) / (1 - QUIET), 0, 1)
     power = np.abs(np.fft.rfft(_pieces(sound, frames, fps) * np.hanning(WINDOW))) ** 2 + 1e-9
     hertz = np.fft.rfftfreq(WINDOW, 1 / RATE)
     low, middle, high = (power[:, (hertz >= a) & (hertz < b)].sum(1) for a, b in (LOW, MIDDLE, HIGH))
@@ -44,6 +59,27 @@ def mouth(sound: np.ndarray, frames: int, fps: float) -> tuple[np.ndarray, np.nd
 
 def _inert(values: np.ndarray) -> np.ndarray:
     return np.convolve(np.pad(values, 1, mode="edge"), INERTIA, mode="valid")
+
+
+def beats(sound: np.ndarray, frames: int, fps: float) -> np.ndarray:
+    """`[frames]`, 0 to about 1: a gesture that swells and fades with each stressed syllable."""
+    loud = _inert(relative(loudness(sound, frames, fps)))
+    near = round(APART * fps)
+    found = np.zeros(frames)
+    for frame in np.argsort(-loud, kind="stable"):
+        if loud[frame] < STRESSED:
+            break
+        if loud[frame] >= loud[max(frame - near, 0) : frame + near + 1].max():
+            away = np.abs(np.arange(frames) - frame) / (BEAT * fps / 2)
+            found = np.maximum(found, min(loud[frame], 1.0) * np.where(away < 1, 0.5 + 0.5 * np.cos(np.pi * away), 0))
+    return found
+
+
+def activity(sound: np.ndarray, frames: int, fps: float) -> np.ndarray:
+    """`[frames]`, 0 to 1: whether somebody speaks around then."""
+    reach = round(0.5 * fps)
+    loud = np.clip(2 * relative(loudness(sound, frames, fps)), 0, 1)
+    return np.convolve(np.pad(loud, reach, mode="edge"), np.hanning(2 * reach + 1) / reach, mode="valid")
 
 
 def perform(sound: np.ndarray, frames: int, fps: float, expression: float, body: float, seed: int) -> list[Pose]:
@@ -64,15 +100,18 @@ def perform(sound: np.ndarray, frames: int, fps: float, expression: float, body:
         return waves.sum(0) / sizes.sum()
 
     opening, wide = mouth(sound, frames, fps)
+    beat, lively = beats(sound, frames, fps), CALM + (1 - CALM) * activity(sound, frames, fps)
     face, moved = 0.35 + 0.65 * expression, 0.06 + 0.94 * body
-    brows = (0.1 + 0.9 * expression) * 1.3 * sway()
+    brows = (0.1 + 0.9 * expression) * (1.2 * beat + 0.5 * sway())
     blinks = np.zeros(frames)
     at = random.uniform(0.3, 2.5)
     while at < time[-1]:
         blinks = np.maximum(blinks, np.clip(1.4 * (1 - np.abs(time - at) / 0.13), 0, 1))
         at += random.uniform(1.2, 3.0)
-    head_x, head_y, tilt = 0.055 * moved * sway(), 0.025 * moved * sway(), 0.13 * moved * sway()
-    body_x, body_y, wall = 0.045 * moved * sway(), 0.012 * moved * sway(), 0.05 * moved * sway(0.6)
+    sways = moved * lively
+    head_x, head_y, tilt, turn = 0.04 * sways * sway(), 0.012 * sways * sway(), 0.1 * sways * sway(), 0.22 * sways * sway()
+    body_x, body_y, wall = 0.04 * sways * sway(), 0.01 * sways * sway(), 0.05 * moved * sway(0.6)
+    nod, head_y, body_y = 0.16 * moved * beat, head_y + 0.02 * moved * beat, body_y + 0.008 * moved * beat
     return [
         Pose(
             mouth_open=float(face * opening[i]),
@@ -81,6 +120,8 @@ def perform(sound: np.ndarray, frames: int, fps: float, expression: float, body:
             brows=float(brows[i]),
             head=(float(head_x[i] + 0.5 * body_x[i]), float(head_y[i] + body_y[i])),
             tilt=float(tilt[i]),
+            turn=float(turn[i]),
+            nod=float(nod[i]),
             body=(float(body_x[i]), float(body_y[i])),
             wall=float(wall[i]),
         )

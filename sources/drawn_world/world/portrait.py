@@ -1,217 +1,175 @@
-"""A person in one moment: the picture, and what a landmark and a body detector would find in it."""
+"""People in one moment as a picture."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fantasytalking_core.face.landmarks import POINTS
-from fantasytalking_core.motion.measure import JOINTS
-from fantasytalking_core.training.data.lip_mask import OUTER_LIPS
-
 from .. import SIZE
+from .figure import CHEST, EARS_BACK, EYES_AT, MOUTH_AT, TIP, Pose, in_space, mouth_outlines, outline
 from .look import MOUTH_INSIDE, Colour, Look
 
 FINER = 4
 """Pictures are drawn so many times larger and made smaller, so that edges are soft and move by less than a pixel."""
-HEAD = (0.5, 0.46)
-"""The middle of a head at rest."""
-NECK = (0.5, 0.84)
-"""What it tilts about."""
-CHEST = 0.95
-"""Height of the shoulders."""
-MOUTH_AT = 0.52
-"""The mouth's height in the face, in half heights of the head below its middle; the eyes are at -0.12."""
-EYES_AT = -0.12
-GAP = 0.32
-"""Half the height of a wide open mouth, in half widths of the head."""
-BROWS = ((70, 63, 105, 66, 107), (336, 296, 334, 293, 300))
-NOSE = (168, 6, 197, 195, 5, 4, 1)
-
-
-@dataclass(frozen=True)
-class Pose:
-    """One moment.
-
-    Attributes:
-        mouth_open: 0 closed to 1 wide open.
-        mouth_wide: -1 round (as in "oo") to 1 wide (as in "ee").
-        blink: 0 open to 1 closed.
-        brows: -1 to 1, up.
-        head: x and y that it is shifted by, in parts of the picture.
-        tilt: of the head, in radians.
-        body: x and y that the shoulders are shifted by.
-        wall: x that the background is shifted by.
-    """
-
-    mouth_open: float = 0.0
-    mouth_wide: float = 0.0
-    blink: float = 0.0
-    brows: float = 0.0
-    head: tuple[float, float] = (0.0, 0.0)
-    tilt: float = 0.0
-    body: tuple[float, float] = (0.0, 0.0)
-    wall: float = 0.0
+DUSK = 0.2
+"""How much darker a wall is at the bottom."""
 
 
 def draw(look: Look, pose: Pose, size: int = SIZE) -> np.ndarray:
     """The picture, uint8 `[size, size, 3]`."""
-    fine = size * FINER
-    picture = Image.new("RGB", (fine, fine), look.wall)
-    canvas = _Canvas(ImageDraw.Draw(picture), fine)
-    _background(canvas, look, pose)
-    _body(canvas, look, pose)
-    _head(canvas, look, pose)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+    return draw_all([look], [pose], size)
+
+
+def draw_all(looks: Sequence[Look], poses: Sequence[Pose], size: int = SIZE) -> np.ndarray:
+    """People side by side before the wall of the first, uint8 `[size, size · people, 3]`."""
+    fine, wall = size * FINER, looks[0].wall
+    light = 1 - DUSK * np.linspace(0, 1, fine)[:, None, None]
+    picture = Image.fromarray(np.broadcast_to((wall * light).astype(np.uint8), (fine, fine * len(looks), 3)).copy())
+    pen = ImageDraw.Draw(picture)
+    canvases = [_Canvas(pen, fine, place) for place in range(len(looks))]
+    for canvas, look in zip(canvases, looks, strict=True):
+        _background(canvas, replace(look, wall=wall), poses[0])
+    for canvas, look, pose in zip(canvases, looks, poses, strict=True):
+        _body(canvas, look, pose)
+        _head(canvas, look, pose)
+    return np.asarray(picture.resize((size * len(looks), size), Image.Resampling.BILINEAR))
 
 
 def person_mask(look: Look, pose: Pose, size: int = SIZE) -> np.ndarray:
-    """Where the person is, bool `[size, size]`: the picture's pixels that change when the wall does."""
+    """Where the person is, bool `[size, size]`: the picture's pixels that do not change when the wall does."""
     walls = ((0, 0, 0), (255, 255, 255))
-    dark, bright = (draw(Look(**{**vars(look), "wall": wall, "shapes": ()}), pose, size).astype(int) for wall in walls)
-    return np.abs(bright - dark).sum(-1) < 3 * 128
+    dark, bright = (draw(replace(look, wall=wall, shapes=()), pose, size).astype(int) for wall in walls)
+    return np.abs(bright - dark).sum(-1) < 3 * 255 * (1 - DUSK) / 2
 
 
 @dataclass(frozen=True)
 class _Canvas:
+    """Draws in parts of the picture's height, `left` of them from its left side."""
+
     draw: ImageDraw.ImageDraw
     scale: int
+    left: float
+
+    def _pixels(self, points: np.ndarray) -> list[tuple[float, ...]]:
+        return [tuple(point) for point in (np.asarray(points)[..., :2] + (self.left, 0)) * self.scale]
 
     def shape(self, points: np.ndarray, colour: Colour) -> None:
-        self.draw.polygon([tuple(point) for point in points * self.scale], fill=colour)
+        self.draw.polygon(self._pixels(points), fill=colour)
 
     def ellipse(self, middle: np.ndarray, radii: tuple[float, float], colour: Colour) -> None:
-        x, y = np.asarray(middle) * self.scale
+        ((x, y),) = self._pixels(np.asarray(middle)[None])
         a, b = (max(radius, 0.0) * self.scale for radius in radii)
         self.draw.ellipse((x - a, y - b, x + a, y + b), fill=colour)
 
     def line(self, points: np.ndarray, width: float, colour: Colour) -> None:
-        self.draw.line([tuple(point) for point in points * self.scale], colour, max(1, round(width * self.scale)), "curve")
+        self.draw.line(self._pixels(points), colour, max(1, round(width * self.scale)), "curve")
 
 
 def _darker(colour: Colour, by: float) -> Colour:
     return tuple(round(part * (1 - by)) for part in colour)
 
 
-def _in_picture(look: Look, pose: Pose, points: np.ndarray) -> np.ndarray:
-    """Points of the face `[…, 2]`, in half sizes of the head, to the picture."""
-    points = np.asarray(points, float) * (look.width, look.height) + HEAD - np.asarray(NECK)
-    cos, sin = np.cos(pose.tilt), np.sin(pose.tilt)
-    return points @ np.array(((cos, sin), (-sin, cos))) + NECK + pose.head
-
-
-def _outline(look: Look, pose: Pose, wider: float = 1.0, low: float = -1.0, high: float = 1.0) -> np.ndarray:
-    """The head's outline in its half sizes; the chin goes down with the mouth."""
-    angle = np.linspace(0, 2 * np.pi, 73)
-    x, y = np.cos(angle), np.sin(angle)
-    below = np.clip(y, 0, 1)
-    points = np.stack([x * (1 - look.jaw * below**2) * wider, y * wider + 0.12 * pose.mouth_open * below**2], 1)
-    return points[(points[:, 1] >= low) & (points[:, 1] <= high)]
-
-
-def mouth_outlines(look: Look, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
-    """The lips' outer outline, 20 points in the order of `lip_mask.OUTER_LIPS`, and the gap's, in half sizes of the head."""
-    half = look.mouth * (1 + 0.28 * pose.mouth_wide)
-    gap = GAP * pose.mouth_open * look.width / look.height
-    angle = np.pi - np.arange(20) * 2 * np.pi / 20
-    x, y = np.cos(angle), np.sin(angle)
-    lip = 0.055
-    middle = MOUTH_AT + 0.5 * gap
-    outer = np.stack([half * x, middle + (gap + lip) * y], 1)
-    inner = np.stack([0.9 * half * x, middle + gap * y], 1)
-    return outer, inner
+def _lighter(colour: Colour, by: float) -> Colour:
+    return tuple(round(part + (255 - part) * by) for part in colour)
 
 
 def _background(canvas: _Canvas, look: Look, pose: Pose) -> None:
     for x, y, radius, darker in look.shapes:
-        canvas.ellipse(np.array((x + pose.wall, y)), (radius, radius), _darker(look.wall, darker))
+        canvas.ellipse(np.array((x + pose.wall, y)), (radius, radius), _darker(look.wall, darker + DUSK * y))
 
 
 def _body(canvas: _Canvas, look: Look, pose: Pose) -> None:
     middle = np.array((0.5, CHEST)) + pose.body
     angle = np.linspace(np.pi, 2 * np.pi, 25)
     top = middle + np.stack([look.shoulders * np.cos(angle), 0.12 * np.sin(angle)], 1)
-    canvas.shape(np.concatenate([top, [(top[-1, 0], 1.3), (top[0, 0], 1.3)]]), look.clothes)
+    whole = np.concatenate([top, [(top[-1, 0], 1.3), (top[0, 0], 1.3)]])
+    canvas.shape(whole, _darker(look.clothes, 0.15))
+    far = (whole[:, 0] - middle[0]) * look.light < 0
+    lit = np.where(far, middle[0] + 0.75 * (whole[:, 0] - middle[0]), whole[:, 0])
+    canvas.shape(np.stack([lit, whole[:, 1]], 1), look.clothes)
     if look.style == "long":
-        canvas.shape(_in_picture(look, pose, [(-1.15, -0.2), (1.15, -0.2), (1.25, 1.35), (-1.25, 1.35)]), look.hair)
-    neck = np.array([(-0.42, 0.7), (0.42, 0.7)])
+        hair = in_space(look, pose, [(-1.15, -0.2), (1.15, -0.2), (1.25, 1.35), (-1.25, 1.35)])
+        canvas.shape(hair, _darker(look.hair, 0.15))
+    neck = in_space(look, replace(pose, turn=0.0, nod=0.0), [(-0.42, 0.7), (0.42, 0.7)])[:, :2]
     base = middle + np.array([(0.11, -0.06), (-0.11, -0.06)])
-    canvas.shape(np.concatenate([_in_picture(look, pose, neck), base]), _darker(look.skin, 0.14))
-    canvas.ellipse(middle + (0, -0.06), (0.11, 0.035), _darker(look.skin, 0.14))
+    canvas.ellipse(middle + (0, -0.06), (0.13, 0.05), _darker(look.clothes, 0.35))
+    canvas.shape(np.concatenate([neck, base]), _darker(look.skin, 0.2))
+    canvas.ellipse(middle + (0, -0.06), (0.11, 0.035), _darker(look.skin, 0.2))
 
 
 def _head(canvas: _Canvas, look: Look, pose: Pose) -> None:
-    def at(points) -> np.ndarray:
-        return _in_picture(look, pose, np.asarray(points))
+    def at(points, out: float = 0.0) -> np.ndarray:
+        return in_space(look, pose, points, out)
+
+    def one_side(points: np.ndarray) -> np.ndarray:
+        """Without the part that lies in the shade."""
+        return np.stack([np.where(points[:, 0] * look.light < 0, 0.8 * points[:, 0], points[:, 0]), points[:, 1]], 1)
 
     if look.style == "bob":
-        canvas.shape(at([(-1.2, -0.3), (1.2, -0.3), (1.22, 0.75), (-1.22, 0.75)]), look.hair)
+        canvas.shape(at([(-1.2, -0.3), (1.2, -0.3), (1.22, 0.75), (-1.22, 0.75)]), _darker(look.hair, 0.15))
     if look.style != "bald":
-        canvas.shape(at(_outline(look, pose, 1.14, high=0.15)), look.hair)
+        canvas.shape(at(outline(look, pose, 1.14, high=0.15)), look.hair)
     for side in (-1, 1):
-        canvas.ellipse(at((side * 1.0, 0.0)), (0.16 * look.width, 0.17 * look.height), _darker(look.skin, 0.08))
-    canvas.shape(at(_outline(look, pose)), look.skin)
+        canvas.ellipse(at((side * 1.0, 0.0), EARS_BACK), (0.16 * look.width, 0.17 * look.height), _darker(look.skin, 0.12))
+    canvas.shape(at(outline(look, pose)), _darker(look.skin, 0.12))
+    canvas.shape(at(one_side(outline(look, pose))), look.skin)
     if look.style != "bald":
-        line = -1 + look.fringe + (0.25 * look.fringe if look.style == "bob" else 0)
-        top = _outline(look, pose, 1.06, high=line)
-        top = top[np.argsort(top[:, 0])]
-        edge = [(0.3, line - 0.3)] if look.style == "parted" else []
-        canvas.shape(at(np.concatenate([top, *([edge] if edge else [])])), look.hair)
+        _fringe(canvas, look, pose)
     for side in (-1, 1):
-        middle = np.array((side * look.eye_gap, EYES_AT))
-        wide, tall = look.eye_size * look.width * 1.15, look.eye_size * look.height * 0.8
-        canvas.ellipse(at(middle), (wide, tall), (250, 250, 250))
-        canvas.ellipse(at(middle), (0.72 * tall, 0.85 * tall), look.eyes)
-        canvas.ellipse(at(middle), (0.36 * tall, 0.42 * tall), (20, 20, 25))
-        if pose.blink > 0:
-            canvas.ellipse(at(middle), (1.05 * wide, 1.05 * tall * pose.blink), _darker(look.skin, 0.1))
-            canvas.line(at(middle + np.array([(-0.9, 0.5), (0.9, 0.5)]) * look.eye_size), 0.008, _darker(look.skin, 0.5))
-        raised = EYES_AT - 0.28 - 0.1 * pose.brows
-        brow = [(side * look.eye_gap + x, raised - lift) for x, lift in ((-0.2, 0), (0, 0.05), (0.2, 0))]
-        colour = _darker(look.skin, 0.5) if look.style == "bald" else _darker(look.hair, 0.25)
-        canvas.line(at(brow), look.brow * look.height, colour)
-        if look.glasses:
-            ring = np.linspace(0, 2 * np.pi, 25)
-            canvas.line(at(middle + 0.29 * np.stack([np.cos(ring), 0.85 * np.sin(ring)], 1)), 0.012, (40, 40, 50))
-    canvas.line(at([(0.02, 0.0), (0.09, look.nose + 0.08), (-0.07, look.nose + 0.1)]), 0.014, _darker(look.skin, 0.25))
+        canvas.ellipse(at((side * 0.58, 0.27)), (0.16 * look.width, 0.1 * look.height), _blush(look.skin))
+        _eye(canvas, look, pose, side)
+    if look.rims:
+        canvas.line(at([(-look.eye_gap + 0.3, EYES_AT), (0, EYES_AT - 0.05), (look.eye_gap - 0.3, EYES_AT)]), 0.016, look.rims)
+    nose = np.concatenate([at([(0.02, 0.0)]), at([(0.09, look.nose + 0.08)], TIP), at([(-0.07, look.nose + 0.1)], TIP)])
+    canvas.line(nose, 0.016, _darker(look.skin, 0.28))
     outer, inner = mouth_outlines(look, pose)
     canvas.shape(at(outer), look.lips)
     if pose.mouth_open > 0.01:
         canvas.shape(at(inner), MOUTH_INSIDE)
     else:
-        canvas.line(at([(-0.85 * look.mouth, MOUTH_AT), (0.85 * look.mouth, MOUTH_AT)]), 0.008, _darker(look.lips, 0.35))
+        canvas.line(at([(-0.85 * look.mouth, MOUTH_AT), (0.85 * look.mouth, MOUTH_AT)]), 0.01, _darker(look.lips, 0.35))
 
 
-_RANDOM = np.random.default_rng(10)
-_ANGLE, _RADIUS = _RANDOM.uniform(0, 2 * np.pi, POINTS), np.sqrt(_RANDOM.uniform(0, 1, POINTS))
-_MESH = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], 1) * _RADIUS[:, None] * 0.9
-"""Where the points of the face mesh are that have no place of their own in the drawing."""
+def _blush(skin: Colour) -> Colour:
+    red, green, blue = skin
+    return red, round(0.9 * green), round(0.92 * blue)
 
 
-def landmarks(look: Look, pose: Pose, size: int = SIZE) -> np.ndarray:
-    """`[478, 2]`: MediaPipe's face mesh in pixels; points without a place in the drawing lie somewhere on the head."""
-    face = _MESH.copy()
-    face[face[:, 1] > 0.6, 1] += 0.12 * pose.mouth_open
-    for side, corners, lids in ((-1, (33, 133), (159, 145)), (1, (362, 263), (386, 374))):
-        face[list(corners)] = [(side * look.eye_gap + x, EYES_AT) for x in (-look.eye_size, look.eye_size)]
-        for lid, way in zip(lids, (-1, 1), strict=True):
-            face[lid] = (side * look.eye_gap, EYES_AT + way * 0.8 * look.eye_size * (1 - pose.blink))
-    face[list(NOSE)] = [(0.0, y) for y in np.linspace(EYES_AT, look.nose + 0.08, len(NOSE))]
-    for side, brow in zip((-1, 1), BROWS, strict=True):
-        face[list(brow)] = [(side * look.eye_gap + x, EYES_AT - 0.3 - 0.1 * pose.brows) for x in np.linspace(-0.2, 0.2, 5)]
-    outer, inner = mouth_outlines(look, pose)
-    face[list(OUTER_LIPS)] = outer
-    face[[13, 14]] = inner[[5, 15]]
-    return _in_picture(look, pose, face) * size
+def _fringe(canvas: _Canvas, look: Look, pose: Pose) -> None:
+    line = -1 + look.fringe + (0.25 * look.fringe if look.style == "bob" else 0)
+    top = outline(look, pose, 1.06, high=line)
+    top = top[np.argsort(top[:, 0])]
+    edge = [(0.3, line - 0.3)] if look.style == "parted" else []
+    canvas.shape(in_space(look, pose, np.concatenate([top, *([edge] if edge else [])])), look.hair)
+    shine = np.linspace(-0.5 * np.pi, -0.5 * np.pi + 0.6 * look.light, 9)[2:]
+    canvas.line(in_space(look, pose, 0.9 * np.stack([np.cos(shine), np.sin(shine)], 1)), 0.025, _lighter(look.hair, 0.2))
 
 
-def joints(look: Look, pose: Pose, size: int = SIZE) -> np.ndarray:
-    """`[18, 3]`: OpenPose's body, x and y in pixels and a score, which is 0 for what the picture does not show."""
-    found = np.zeros((JOINTS, 3))
-    in_head = {0: (0, 0.1), 14: (-look.eye_gap, EYES_AT), 15: (look.eye_gap, EYES_AT), 16: (-1, 0), 17: (1, 0)}
-    for joint, place in in_head.items():
-        found[joint] = (*_in_picture(look, pose, np.array(place)) * size, 1.0)
-    chest = np.array((0.5, CHEST)) + pose.body
-    for joint, x in {1: 0.0, 2: -0.75, 5: 0.75}.items():
-        found[joint] = (*(chest + (x * look.shoulders, -0.06)) * size, 1.0)
-    return found
+def _eye(canvas: _Canvas, look: Look, pose: Pose, side: int) -> None:
+    def at(points) -> np.ndarray:
+        return in_space(look, pose, points)
+
+    middle = np.array((side * look.eye_gap, EYES_AT))
+    wide, tall = look.eye_size * look.width * 1.15, look.eye_size * look.height * 0.8
+    canvas.ellipse(at(middle), (wide, tall), (250, 250, 250))
+    canvas.ellipse(at(middle), (0.76 * tall, 0.9 * tall), look.eyes)
+    canvas.ellipse(at(middle), (0.4 * tall, 0.48 * tall), (20, 20, 25))
+    canvas.ellipse(at(middle + np.array((0.25, -0.25)) * look.eye_size), (0.18 * tall, 0.18 * tall), (250, 250, 250))
+    ring = np.linspace(0, 2 * np.pi, 33)
+    circle = np.stack([np.cos(ring), np.sin(ring)], 1) * look.eye_size
+    level = look.eye_size * (2 * pose.blink - 1)  # of the upper lid's edge
+    if pose.blink > 0:
+        lid = circle * (1.2, 0.86)
+        canvas.shape(at(middle + np.stack([lid[:, 0], np.minimum(lid[:, 1], 0.8 * level)], 1)), _darker(look.skin, 0.12))
+    reach = 1.15 * np.sqrt(max(look.eye_size**2 - level**2, (0.6 * look.eye_size) ** 2))
+    edge = [(-reach, 0.8 * level + 0.3 * look.eye_size), (0.0, 0.8 * level), (reach, 0.8 * level + 0.3 * look.eye_size)]
+    if pose.blink > 0.5:  # the lashes of a shut eye hang
+        edge = [(x, 0.8 * level - 0.3 * look.eye_size * (abs(x) > 0)) for x, _ in edge]
+    canvas.line(at(middle + np.array(edge)), 0.014, _darker(look.skin, 0.6))
+    raised = EYES_AT - 0.3 - 0.1 * pose.brows
+    brow = [(side * look.eye_gap + x, raised - lift) for x, lift in ((-0.22, 0), (0, 0.05), (0.22, 0))]
+    colour = _darker(look.skin, 0.5) if look.style == "bald" else _darker(look.hair, 0.25)
+    canvas.line(at(brow), look.brow * look.height, colour)
+    if look.rims:
+        canvas.line(at(middle + circle * (0.3, 0.26) / look.eye_size), 0.018, look.rims)

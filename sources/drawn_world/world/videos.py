@@ -15,13 +15,16 @@ from safetensors.torch import load_file, save_file
 from fantasytalking_core.files import complete
 
 from .. import FPS, SIZE
+from .figure import Pose, joints, landmarks3d
 from .look import Look
 from .performance import perform
-from .portrait import Pose, draw, joints, landmarks
+from .portrait import draw_all
 from .voices import RATE, Split, speech
 
 VIDEO_FRAMES = 99
 """Three training clips of 33 frames, or one of 81."""
+PAUSING = 0.5
+"""The share of training videos with long silences."""
 FIRST_TEST = 1_000_000
 """Number of the first identity that is never trained on."""
 
@@ -42,35 +45,40 @@ def look_of(split: Split, number: int) -> Look:
 def take(split: Split, number: int) -> Take:
     """Person, speech and motion of a video. Every video has an identity and coefficients of its own."""
     random = np.random.default_rng((11, split == "test", number))
-    sound = speech(split, number, VIDEO_FRAMES / FPS)
     expression, body = random.uniform(0, 1, 2)
+    sound = speech(split, number, VIDEO_FRAMES / FPS, pausing=split == "train" and random.random() < PAUSING)
     seed = number + FIRST_TEST * (split == "test")
     return Take(look_of(split, number), sound, perform(sound, VIDEO_FRAMES, FPS, expression, body, seed))
 
 
-def make_videos(folder: Path, split: Split, numbers: Iterable[int], processes: int = 2) -> None:
-    """These videos of a split; what is there already stays."""
+def make_videos(folder: Path, split: Split, numbers: Iterable[int], people: int = 1, processes: int = 2) -> None:
+    """These videos of a split; what is there already stays.
+
+    Args:
+        people: side by side in each video: those of the numbers `number · people` and on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in numbers if not video_path(folder, number).is_file()]
     with ProcessPoolExecutor(processes) as pool:
-        list(pool.map(partial(_make, folder, split), missing, chunksize=8))
+        list(pool.map(partial(_make, folder, split, people), missing, chunksize=8))
 
 
 def video_path(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.mp4"
 
 
-def _make(folder: Path, split: Split, number: int) -> None:
-    found, path = take(split, number), video_path(folder, number)
-    frames = np.stack([draw(found.look, pose) for pose in found.poses])
-    side = {
-        "landmarks": np.stack([landmarks(found.look, pose) for pose in found.poses]),
-        "joints": np.stack([joints(found.look, pose) for pose in found.poses]),
+def _make(folder: Path, split: Split, people: int, number: int) -> None:
+    takes, path = [take(split, number * people + place) for place in range(people)], video_path(folder, number)
+    looks = [each.look for each in takes]
+    frames = np.stack([draw_all(looks, poses) for poses in zip(*(each.poses for each in takes), strict=True)])
+    side = {  # of the one on the left
+        "landmarks": np.stack([landmarks3d(looks[0], pose) for pose in takes[0].poses]),
+        "joints": np.stack([joints(looks[0], pose) for pose in takes[0].poses]),
     }
     save_file({key: torch.tensor(value, dtype=torch.float32) for key, value in side.items()}, path.with_suffix(".safetensors"))
-    path.with_suffix(".txt").write_text(found.look.caption, encoding="utf-8")
+    path.with_suffix(".txt").write_text(" ".join(look.caption for look in looks), encoding="utf-8")
     with complete(path) as partly:
-        write_video(partly, frames, found.sound)
+        write_video(partly, frames, sum(each.sound for each in takes) / people)
 
 
 def write_video(path: Path, frames: np.ndarray, sound: np.ndarray) -> None:
@@ -106,7 +114,7 @@ class Videos:
 
 
 def read(*folders: Path) -> Videos:
-    """All videos of some folders, in the order of their numbers."""
+    """All videos of one person in some folders, in the order of their numbers."""
     paths = [path for folder in folders for path in sorted(folder.glob("*.mp4"))]
     frames = np.empty((len(paths), VIDEO_FRAMES, SIZE, SIZE, 3), np.uint8)
     sounds = np.zeros((len(paths), round(VIDEO_FRAMES / FPS * RATE)), np.float32)
@@ -115,7 +123,7 @@ def read(*folders: Path) -> Videos:
             frames[number, place] = picture
         sound = _sound(path)[: sounds.shape[1]]
         sounds[number, : len(sound)] = sound
-    marks = [load_file(path.with_suffix(".safetensors"))["landmarks"].numpy() for path in paths]
+    marks = [load_file(path.with_suffix(".safetensors"))["landmarks"][..., :2].numpy() for path in paths]
     return Videos(frames, sounds, np.stack(marks))
 
 

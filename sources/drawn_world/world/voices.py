@@ -78,6 +78,12 @@ VOICES: dict[Split, tuple[str, ...]] = {
 }
 
 
+SOON, BREATH = (0.0, 0.35), (0.1, 0.4)
+"""Seconds before the first word, and between sentences."""
+LATE, PAUSE, EARLY = (0.3, 2.0), (0.3, 3.0), (0.5, 2.0)
+"""Seconds of silence of somebody who pauses: before the first word, between words, and at the end."""
+
+
 @dataclass(frozen=True)
 class Voice:
     """A voice of espeak-ng, with pitch (0 to 99) and speed in words per minute."""
@@ -111,13 +117,32 @@ def _without_lengths(wave: bytes) -> bytes:
     return wave[:4] + (size - 8).to_bytes(4, "little") + wave[8:40] + (size - 44).to_bytes(4, "little") + wave[44:]
 
 
-def speech(split: Split, number: int, seconds: float) -> np.ndarray:
-    """What the person of a video says: sentences with pauses, `[seconds · 16000]`."""
+def speech(split: Split, number: int, seconds: float, pausing: bool = False) -> np.ndarray:
+    """What the person of a video says: sentences with short pauses, `[seconds · 16000]`.
+
+    Args:
+        pausing: a few words at a time instead, with pauses of up to 3 s between them, a late start and an early end.
+    """
     random = np.random.default_rng((53, split == "test", number))
     sentences, voices = SENTENCES[split], VOICES[split]
     voice = Voice(str(random.choice(voices)), int(random.integers(25, 80)), int(random.integers(125, 185)))
-    wanted, parts, length = round(seconds * RATE), [np.zeros(int(random.uniform(0.0, 0.35) * RATE), np.float32)], 0
+
+    def silence(low: float, high: float) -> np.ndarray:
+        return np.zeros(round(random.uniform(low, high) * RATE), np.float32)
+
+    def said() -> np.ndarray:
+        sentence = str(random.choice(sentences))
+        if not pausing:
+            return say(sentence, voice)
+        words, count = sentence.split(), random.integers(2, 6)
+        first = random.integers(max(len(words) - count, 0) + 1)
+        return say(" ".join(words[first : first + count]), voice)
+
+    wanted, parts, length = round(seconds * RATE), [silence(*(LATE if pausing and random.random() < 0.4 else SOON))], 0
     while length < wanted:
-        parts += [say(str(random.choice(sentences)), voice), np.zeros(int(random.uniform(0.1, 0.4) * RATE), np.float32)]
+        parts += [said(), silence(*(PAUSE if pausing and random.random() < 0.7 else BREATH))]
         length = sum(map(len, parts))
-    return np.concatenate(parts)[:wanted]
+    whole = np.concatenate(parts)[:wanted]
+    if pausing and random.random() < 0.3:
+        whole[-len(silence(*EARLY)) :] = 0
+    return whole

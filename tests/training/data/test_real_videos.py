@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from drawn_world.world.figure import Pose
 from drawn_world.world.look import Look
-from drawn_world.world.portrait import Pose, draw
+from drawn_world.world.portrait import draw
 from fantasytalking_core.commands.prepare import report
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.training.data.clips import Ending, read_clips
