@@ -14,7 +14,7 @@ import numpy as np
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.files import complete
 
-from . import FRAMES, figures, measures
+from . import FRAMES, SIZE, figures, measures
 from .records import (
     COMPARED_WITH,
     NEUTRAL,
@@ -70,8 +70,13 @@ NEW = """# Evidence: what the small model does
 """
 
 
-def report(archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampling, docs: Path) -> None:
+def report(
+    archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampling, docs: Path, studies: Sequence[str] = ()
+) -> None:
     """Write the page and its pictures from what has been measured.
+
+    Args:
+        studies: what the studies tell, in lines of Markdown.
 
     Raises:
         FantasyTalkingError: nothing has been measured of the neutral setting.
@@ -92,10 +97,12 @@ def report(archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampli
     before, rest = text.split(MARKS[0], 1)
     _, after = rest.split(MARKS[1], 1)
     with complete(page) as partial:
-        partial.write_text(f"{before}{MARKS[0]}\n\n{section(found, len(clips), sampling)}\n{MARKS[1]}{after}", encoding="utf-8")
+        partial.write_text(
+            f"{before}{MARKS[0]}\n\n{section(found, len(clips), sampling, studies)}\n{MARKS[1]}{after}", encoding="utf-8"
+        )
 
 
-def section(found: Records, clips: int, sampling: Sampling) -> str:
+def section(found: Records, clips: int, sampling: Sampling, studies: Sequence[str] = ()) -> str:
     """All that is written: tables, and the pictures' places."""
     counts = sorted({len(found[name]) for name in SETTINGS} - {0})
     seeds = len({record.seed for record in found[NEUTRAL]})
@@ -124,6 +131,7 @@ def section(found: Records, clips: int, sampling: Sampling) -> str:
             "",
             "![Motion over ω](evidence/omega.png)",
             "",
+            *studies,
             "### Frames",
             "",
             "Every fourth frame; the first one is the reference that the model is given.",
@@ -155,7 +163,7 @@ def ablation(found: Records) -> list[str]:
         *_table(head, rows),
         "",
         "Synchrony: correlation of the mouth's opening, read from the picture, with the loudness of the speech. Motion: "
-        "pixels per frame of 64 × 64, mean absolute optical flow inside and outside of the person, where there is "
+        f"pixels per frame of {SIZE} × {SIZE}, mean absolute optical flow inside and outside of the person, where there is "
         "something to be seen moving. Identity distance: mean "
         "distance in Lab from the reference, over the head once it is held still; 0 is the same, "
         f"a drawn clip of another person is at {_spread((r.identity for r in found[STRANGER]), 0)}. "

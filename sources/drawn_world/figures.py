@@ -12,7 +12,7 @@ WIDTH = 960
 INNER = WIDTH - LEFT - RIGHT
 ROW, HEAD, FOOT = 110, 58, 44
 """Heights: of a curve, of what stands above all of them, and below."""
-ENLARGED = 3
+ENLARGED = 2
 """How many times larger the frames are shown."""
 LABEL = 150
 """Pixels beside a row of frames."""
@@ -110,16 +110,17 @@ def contact(path: Path, rows: Sequence[tuple[str, np.ndarray]], every: int = 4) 
         rows: per video what stands beside it, and its frames `[F, H, W, 3]` in [0, 1].
     """
     _, small = fonts()
-    count, side = len(range(0, len(rows[0][1]), every)), rows[0][1].shape[1] * ENLARGED
-    image, draw = sheet(LABEL + count * (side + 2), 26 + len(rows) * (side + 2))
+    count = max(len(range(0, len(frames), every)) for _, frames in rows)
+    side, wide = (round(edge * ENLARGED) for edge in rows[0][1].shape[1:3])
+    image, draw = sheet(LABEL + count * (wide + 2), 26 + len(rows) * (side + 2))
     for column in range(count):
-        draw.text((LABEL + column * (side + 2) + side / 2, 5), f"frame {column * every}", INK, small, anchor="ma")
+        draw.text((LABEL + column * (wide + 2) + wide / 2, 5), f"frame {column * every}", INK, small, anchor="ma")
     for row, (label, frames) in enumerate(rows):
         top = 26 + row * (side + 2)
         _beside(draw, label, top)
         for column, frame in enumerate(frames[::every]):
-            picture = Image.fromarray((frame * 255).round().astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
-            image.paste(picture, (LABEL + column * (side + 2), top))
+            picture = Image.fromarray((frame * 255).round().astype(np.uint8)).resize((wide, side), Image.Resampling.NEAREST)
+            image.paste(picture, (LABEL + column * (wide + 2), top))
     image.save(path, quality=88)
 
 
