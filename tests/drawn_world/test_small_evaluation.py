@@ -17,12 +17,12 @@ from drawn_world.studio import Sampling
 from drawn_world.world import videos
 from support.world import voice
 
-RUN = ("--clips", "2", "--seeds", "1", "--steps", "1")
+RUN = ("--clips", "2", "--seeds", "1", "--steps", "1", "--studies")
 MADE = (NEUTRAL, "other_speech")
 WORDS = "# Evidence\n\nWritten by hand.\n\n{}\nold\n{}\n\nBelow.\n"
 
 
-def made_up_speech(split: str, number: int, seconds: float) -> np.ndarray:
+def made_up_speech(split: str, number: int, seconds: float, pausing: bool) -> np.ndarray:
     """For those who have no speech synthesiser."""
     return voice(np.random.default_rng(number), seconds, videos.RATE)[1]
 
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(videos, "speech", made_up_speech)
         for number in range(2):
-            videos._make(folder / "videos/test", "test", number)
+            videos._make(folder / "videos/test", "test", 1, number)
     return folder
 
 

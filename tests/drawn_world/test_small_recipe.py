@@ -76,6 +76,11 @@ def test_all_products_are_shipped(monkeypatch, tmp_path):
     with Image.open(tmp_path / "drawn_portrait.png") as shown:
         assert shown.size == (96, 96)
     assert soundfile.info(tmp_path / "drawn_speech.wav").duration == pytest.approx(1.25, abs=0.1)
+    assert soundfile.info(tmp_path / "drawn_long_speech.wav").duration == pytest.approx(8 * 1 + 7 * 0.5 + 0.25, abs=0.3)
+    with Image.open(tmp_path / "pair_portrait.jpg") as pair, Image.open(tmp_path / "drawn_mouth.png") as mouth:
+        assert pair.size == (768, 384) and mouth.size == (96, 96)
+        assert 0.03 < np.asarray(mouth)[..., 0].mean() / 255 < 0.3 and np.asarray(mouth)[60, 48, 0] == 255
+    assert (tmp_path / "drawn_clip.mp4").stat().st_size > 10_000
 
 
 def test_the_demos_people_are_drawn_anew_as_they_lie_there():
@@ -87,8 +92,8 @@ def test_the_demos_people_are_drawn_anew_as_they_lie_there():
 
 
 def test_the_demos_sentences_and_voices_were_never_heard():
-    for text, voice in recipe.DEMO_SPEECH.values():
-        assert text not in SENTENCES["train"] and voice.name not in VOICES["train"]
+    for sentences, voice in recipe.DEMO_SPEECH.values():
+        assert not set(sentences) & set(SENTENCES["train"]) and voice.name not in VOICES["train"]
 
 
 def test_a_stage_alone(monkeypatch, tmp_path):

@@ -37,12 +37,12 @@ from support.templates import (
 )
 
 SHOWN = {
-    LARGER: "512x512, 161 frames at 46 per second, 3.5",  # twice the size, a frame between any two
-    SPEAKERS: "512x256, 81 frames at 23 per second, 3.5",
-    DUB: "256x256, 30 frames at 25 per second, 1.2",  # as many and as fast as the source
-    LONG: "64x64, 89 frames at 23 per second, 3.9",  # all of the recording's 3.77 s, as it was sampled
+    LARGER: "768x768, 161 frames at 46 per second, 3.5",  # twice the size, a frame between any two
+    SPEAKERS: "768x384, 81 frames at 23 per second, 3.5",
+    DUB: "384x384, 30 frames at 25 per second, 1.2",  # as many and as fast as the source
+    LONG: "96x96, 89 frames at 23 per second, 3.9",  # all of the recording's 3.77 s, as it was sampled
 }
-USUAL = "256x256, 81 frames at 23 per second, 3.5"
+USUAL = "384x384, 81 frames at 23 per second, 3.5"
 
 
 def outputs_of(server, prompt: dict, **changes: dict) -> dict:
@@ -65,9 +65,9 @@ def masked_by_hand(prompt: dict) -> dict:
     clip.parent.mkdir(exist_ok=True)
     world.write(clip, np.stack([draw(Look.random(1), pose, SIZE) for pose in moments]), 25.0)
     prompt = json.loads(json.dumps(prompt))
-    for name, value, width, height in (("nothing", 0.0, SIZE, SIZE), ("box", 1.0, 32, 24)):
+    for name, value, width, height in (("nothing", 0.0, SIZE, SIZE), ("box", 1.0, SIZE // 2, SIZE // 3)):
         prompt[name] = {"class_type": "SolidMask", "inputs": {"value": value, "width": width, "height": height}}
-    inputs = {"destination": ["nothing", 0], "source": ["box", 0], "x": 16, "y": 32, "operation": "add"}
+    inputs = {"destination": ["nothing", 0], "source": ["box", 0], "x": SIZE // 4, "y": SIZE // 2, "operation": "add"}
     prompt["mouth"] = {"class_type": "MaskComposite", "inputs": inputs}
     for name in ("nothing", "box", "mouth"):
         prompt[name]["_meta"] = {"title": name}
@@ -109,7 +109,7 @@ def test_the_host_lists_the_blueprints(demo_server):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("Talking portrait", USUAL), ("Long take", "64x64, 33 frames at 23 per second, 1.4")]
+    ("name", "expected"), [("Talking portrait", USUAL), ("Long take", "96x96, 33 frames at 23 per second, 1.4")]
 )
 def test_a_blueprint_makes_a_video_of_a_portrait_and_a_recording(demo_server, host, name, expected):
     (path,) = (path for path in BLUEPRINTS if path.stem.startswith(f"{name} ("))
@@ -125,7 +125,7 @@ def test_long_speech_is_rendered_in_windows_for_as_long_as_it_lasts(demo_server,
     assert (render["window"], render["overlap"]) == (81, 12)
     outputs = outputs_of(demo_server, prompt, FantasyTalkingEncodeSpeech={"start_time": 1.0})
     video = describe(saved_video(outputs))
-    assert video.startswith("64x64, 65 frames at 23 per second, 2.8")  # 2.77 s are left of the recording
+    assert video.startswith("96x96, 65 frames at 23 per second, 2.8")  # 2.77 s are left of the recording
     (text,) = (text for output in outputs.values() for text in output.get("text", []) if "parts" in text)
     assert text.startswith("3 parts · 0:02")  # 17 latent frames: 9, then twice the portrait, 3 held and up to 5 new
 

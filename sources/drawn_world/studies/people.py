@@ -52,7 +52,7 @@ class Seen:
 
     Attributes:
         frames: `[F, H, W, 3]`.
-        opening: of the mouth, `[F]`.
+        opening: of the mouth, `[F]`, beyond that of the reference, whose lips are shut but have a dark line between them.
     """
 
     clip: Clip
@@ -61,7 +61,10 @@ class Seen:
 
     @classmethod
     def of(cls, clip: Clip, frames: np.ndarray) -> "Seen":
-        return cls(clip, frames, measures.mouth_opening(frames, clip.reference, measures.Places.of(clip.look, clip.landmarks)))
+        places = measures.Places.of(clip.look, clip.landmarks)
+        both = np.concatenate([clip.reference[None], frames])
+        shut, *opening = measures.mouth_opening(both, clip.reference, places)
+        return cls(clip, frames, np.array(opening) - shut)
 
     @property
     def places(self) -> measures.Places:
