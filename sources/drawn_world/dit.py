@@ -53,9 +53,9 @@ class Batches:
     """How many samples a step has: of `every` steps the last one long clips, the middle one pairs of people, all others
     short clips of one person."""
 
-    short: int = 16
-    long: int = 6
-    pairs: int = 8
+    short: int = 32
+    long: int = 12
+    pairs: int = 16
     every: int = 5
 
     def kind(self, step: int) -> str:

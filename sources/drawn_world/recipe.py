@@ -38,7 +38,6 @@ from fantasytalking_core.model_spec import USAGE_HINT
 from fantasytalking_core.training.data.lip_mask import OUTER_LIPS
 
 from . import FPS, FRAMES, LONG_FRAMES, ROOT, SIZE
-from .loop import cheaper_products, device
 from .world import videos
 from .world.figure import Pose, landmarks
 from .world.performance import perform
@@ -69,14 +68,13 @@ class Folder:
 
 
 FOLDERS = {
-    "train_0": Folder("train", range(360), frames=FRAMES),
-    "train_1": Folder("train", range(360, 720), frames=FRAMES),
+    **{f"train_{part}": Folder("train", range(90 * part, 90 * (part + 1)), frames=FRAMES) for part in range(8)},
     "long": Folder("train", range(720, 840), frames=LONG_FRAMES),
     "pairs": Folder("train", range(420, 510), people=2, frames=FRAMES),
     "test": Folder("test", range(24)),
 }
-HALVES = ("train_0", "train_1")
-"""Two caches are made at the same time, and become one, `train`."""
+PARTS = tuple(name for name in FOLDERS if name.startswith("train_"))
+"""Their caches are made at the same time, and become one, `train`."""
 DEMO = {
     "drawn_portrait.png": 211,
     "drawn_nora.png": 221,
@@ -109,9 +107,14 @@ def work_folder() -> Path:
     return Path(os.environ["FANTASYTALKING_BASE"]).parent / "small"
 
 
-def in_two_processes(work: Callable[[str], None], names: Sequence[str]) -> None:
-    """Call `work` with every name, two at a time: tensors this small gain little from a second thread."""
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), _begin) as pool:
+def cores() -> int:
+    return os.cpu_count() or 1
+
+
+def at_once(work: Callable[[str], None], names: Sequence[str]) -> None:
+    """Call `work` with every name, in as many processes as there are cores: tensors this small gain little from a second
+    thread, and leave most of a GPU idle."""
+    with ProcessPoolExecutor(min(cores(), len(names)), multiprocessing.get_context("spawn"), _begin) as pool:
         list(pool.map(work, names, chunksize=1))
 
 
@@ -126,11 +129,11 @@ def _begin() -> None:
 
 def make_videos(folder: Path) -> None:
     for name, made in FOLDERS.items():
-        videos.make_videos(folder / "videos" / name, made.split, made.numbers, made.people)
+        videos.make_videos(folder / "videos" / name, made.split, made.numbers, made.people, cores())
 
 
 def training_videos(folder: Path) -> videos.Videos:
-    return videos.read(*(folder / "videos" / half for half in HALVES))
+    return videos.read(*(folder / "videos" / part for part in PARTS))
 
 
 def train_vae(folder: Path) -> None:
@@ -138,7 +141,7 @@ def train_vae(folder: Path) -> None:
 
     path = folder / "models/vae.safetensors"
     if not path.is_file():
-        half = videos.read(folder / "videos" / HALVES[0])  # in memory, all would be 2 GB
+        half = videos.read(*(folder / "videos" / part for part in PARTS[::2]))  # in memory, all would be 2 GB
         vae.train(half.frames, path, folder / "checkpoints/vae.pt")
     vae.psnr(path, videos.read(folder / "videos/test").frames[:, :FRAMES])
 
@@ -167,8 +170,8 @@ def train_face_encoder(folder: Path) -> None:
 def prepare(folder: Path) -> None:
     """The caches of short clips, of long ones, and of two people."""
     if not (folder / "cache/train").is_dir():
-        in_two_processes(partial(make_cache, folder), [name for name, made in FOLDERS.items() if made.frames])
-        merge([folder / "cache" / half for half in HALVES], folder / "cache/train")
+        at_once(partial(make_cache, folder), [name for name, made in FOLDERS.items() if made.frames])
+        merge([folder / "cache" / part for part in PARTS], folder / "cache/train")
 
 
 def make_cache(folder: Path, name: str) -> None:
@@ -191,14 +194,9 @@ def encoders(models: Path) -> "Encoders":
     from fantasytalking_core.host.stand_ins import StandInImageEncoder, StandInTextEncoder
     from fantasytalking_core.training.data.encoders import PARTS, Encoders
 
-    text, image, video = StandInTextEncoder(), StandInImageEncoder(), host.video_encoder(models / "vae.safetensors")
-
-    def fast(frames: torch.Tensor) -> torch.Tensor:
-        with cheaper_products(device()):
-            return video(frames)
-
+    text, image = StandInTextEncoder(), StandInImageEncoder()
     return Encoders(
-        video=fast,
+        video=host.video_encoder(models / "vae.safetensors"),
         speech=host.speech_encoder(models / "wav2vec2"),
         text=lambda prompt: host.without_padding(text.encode_from_tokens_scheduled(text.tokenize(prompt))[0][0][0]),
         image=lambda picture: image.encode_image(picture[None], crop=False)["penultimate_hidden_states"][0],
@@ -242,7 +240,7 @@ def train_others(folder: Path) -> None:
     from . import adapters
 
     variants = [name for name in adapters.VARIANTS if not (folder / "runs" / name / "adapter.safetensors").is_file()]
-    in_two_processes(partial(train_adapter, folder), variants)
+    at_once(partial(train_adapter, folder), variants)
 
 
 def train_adapter(folder: Path, variant: str) -> None:

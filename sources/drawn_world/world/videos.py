@@ -1,7 +1,7 @@
 """Clips of the world as files: video with sound, and beside it the caption and the side file that `prepare` reads."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -118,11 +118,15 @@ def read(*folders: Path) -> Videos:
     paths = [path for folder in folders for path in sorted(folder.glob("*.mp4"))]
     frames = np.empty((len(paths), VIDEO_FRAMES, SIZE, SIZE, 3), np.uint8)
     sounds = np.zeros((len(paths), round(VIDEO_FRAMES / FPS * RATE)), np.float32)
-    for number, path in enumerate(paths):
-        for place, picture in enumerate(_pictures(path)):
+
+    def fill(number: int) -> None:
+        for place, picture in enumerate(_pictures(paths[number])):
             frames[number, place] = picture
-        sound = _sound(path)[: sounds.shape[1]]
+        sound = _sound(paths[number])[: sounds.shape[1]]
         sounds[number, : len(sound)] = sound
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(fill, range(len(paths))))
     marks = [load_file(path.with_suffix(".safetensors"))["landmarks"][..., :2].numpy() for path in paths]
     return Videos(frames, sounds, np.stack(marks))
 
