@@ -13,7 +13,7 @@ from .patch import apply_adapter
 from .stand_ins import StandInImageEncoder, StandInTextEncoder
 
 FOLDER = PACK / "sources/drawn_world/models"
-SIZE = 64
+SIZE = 96
 """Pixels, both sides of the pictures that they were trained on."""
 KNOWN = f"small demo models: know only drawn people of {SIZE}×{SIZE} pixels"
 """In two lines of 28 letters, which fit on a node that has no widget."""

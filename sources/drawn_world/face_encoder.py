@@ -72,7 +72,7 @@ def train(frames: np.ndarray, landmarks: np.ndarray, path: Path, checkpoint: Pat
     """Train the encoder and write its ONNX file.
 
     Args:
-        frames: `[N, F, 64, 64, 3]` uint8, N videos of as many identities.
+        frames: `[N, F, 96, 96, 3]` uint8, N videos of as many identities.
         landmarks: `[N, F, 478, 2]` float32, in pixels.
         checkpoint: from which an interrupted training goes on.
     """

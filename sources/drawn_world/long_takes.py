@@ -89,7 +89,7 @@ def person(number: int, frames: int) -> Clip:
 
 
 Made = tuple[np.ndarray, list[int]]
-"""Frames `[F, 64, 64, 3]` in [0, 1], and those that are the first after a seam."""
+"""Frames `[F, 96, 96, 3]` in [0, 1], and those that are the first after a seam."""
 
 
 def all_at_once(scene: Scene) -> Made:

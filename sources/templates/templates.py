@@ -11,6 +11,7 @@ import videos
 from graph import Graph, Node, Numbers, Source, Subgraph, file
 from models import Loaded, Models, models_box
 from parts import Prepared
+from settings import SIZE
 from workflow import Json
 
 BLUE, GREEN, GOLD = "#3f789e", "#8A8", "#b58b2a"
@@ -340,7 +341,7 @@ def try_it(info: Json) -> Json:
     sheet.group("4 · Sampling", BLUE, (4, 4))
     wires = {"vae": loaded.vae, "portrait": example["portrait"], "prompt": text}
     wires |= {"speech": speech["speech"], "length": speech["length"]}
-    prepared = sheet.prepare(loaded, wires, edge=64)
+    prepared = sheet.prepare(loaded, wires, edge=SIZE)
     sampled = sheet.sample(loaded, prepared, {}, TOP, steps=10, text_cfg=1.0, audio_cfg=2.0)
     return sheet.save(videos.video_box(sheet.graph, enlarged=4.0), sound(sampled, loaded, speech))
 

@@ -225,7 +225,7 @@ def example(length: int, steps: int) -> dict:
         "start": (
             "WanImageToVideo",
             {"positive": ["positive", 0], "negative": ["negative", 0], "vae": ["models", 2], "start_image": ["example", 0]}
-            | {"clip_vision_output": ["seen", 0], "width": 64, "height": 64, "length": ["speech", 2], "batch_size": 1},
+            | {"clip_vision_output": ["seen", 0], "width": 96, "height": 96, "length": ["speech", 2], "batch_size": 1},
         ),
         "heard": (
             "FantasyTalkingConditioning",
@@ -258,14 +258,14 @@ def test_in_it_alone_a_drawn_person_speaks_without_any_download(archive, host_al
         frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in file.decode(video=0)]
     with av.open(str(archive.parents[1] / "output" / saved["filename"])) as file:
         samples = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
-    assert len(frames) == 33 and frames[0].shape == (64, 64, 3)
+    assert len(frames) == 33 and frames[0].shape == (96, 96, 3)
     assert np.abs(samples).max() > 0.05
     with Image.open(archive / "demo/drawn_nora.png") as portrait:
         drawn = np.asarray(portrait).astype(int)
     assert max(np.abs(frame - drawn).mean() for frame in frames) < 20  # it is she, in every frame
     assert max(np.abs(frame - frames[0]).mean() for frame in frames) > 1  # and she moves
     (shown,) = run.outputs["models"]["text"]
-    assert shown == "small demo models: know only drawn people of 64×64 pixels"
+    assert shown == "small demo models: know only drawn people of 96×96 pixels"
 
 
 def test_what_comes_with_it_is_in_no_loaders_list(host_alone):

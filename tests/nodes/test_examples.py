@@ -44,8 +44,8 @@ def conditioned(run, small, frames: int = 5):
         positive=positive,
         negative=negative,
         vae=vae,
-        width=64,
-        height=64,
+        width=96,
+        height=96,
         length=frames,
         batch_size=1,
         start_image=portrait,
@@ -80,7 +80,7 @@ def test_the_small_models_are_those_that_the_loaders_give(host, run, models, sma
         run("VAEDecode", samples={"samples": sample(run, outputs[0], *conditioned(run, outputs))}, vae=outputs[2])[0]
         for outputs in (small, loaded)
     ]
-    assert videos[0].shape == (5, 64, 64, 3) and torch.equal(*videos)
+    assert videos[0].shape == (5, 96, 96, 3) and torch.equal(*videos)
 
 
 def test_the_adapter_hears_and_knows_faces_at_the_published_strengths(host, small):

@@ -25,11 +25,11 @@ RUNS = [(way, path) for way in WAYS for path in RUNNABLE if ALL or way[0] == PIN
 LANGUAGES = {PINNED: "en", NEWEST: "zh"}
 SIZE = (1280, 720)
 FRAMES, STEPS = 17, 2
-USUAL = "64x64, 17 frames at 23 per second"
+USUAL = "96x96, 17 frames at 23 per second"
 EXPECTED = {
-    LARGER: "128x128, 33 frames at 46 per second",  # twice as large, one more frame between any two
-    SPEAKERS: "128x64, 17 frames at 23 per second",  # two people beside each other
-    TRY: "256x256, 17 frames at 23 per second",  # four times as large, to be seen
+    LARGER: "192x192, 33 frames at 46 per second",  # twice as large, one more frame between any two
+    SPEAKERS: "192x96, 17 frames at 23 per second",  # two people beside each other
+    TRY: "384x384, 17 frames at 23 per second",  # four times as large, to be seen
 }
 
 
