@@ -152,7 +152,7 @@ def read_video(path: Path) -> tuple[list[av.VideoFrame], Fraction, int, int]:
 
 def test_the_demos_video_is_enlarged_and_as_square_as_its_portrait(video):
     frames, *_ = read_video(video)
-    assert {(frame.width, frame.height) for frame in frames} == {(256, 256)}
+    assert {(frame.width, frame.height) for frame in frames} == {(384, 384)}
 
 
 def test_the_demos_video_has_the_81_frames_at_23_per_second_of_the_workflow(video):
