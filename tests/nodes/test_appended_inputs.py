@@ -68,4 +68,4 @@ def test_the_basic_template_runs(later, form):
         if node["class_type"] == "FantasyTalkingSampler":
             node["inputs"]["steps"] = 1
     outputs = asyncio.run(run_prompt(running.address, prompt))
-    assert describe(saved_video(outputs)).startswith("256x256, 81 frames at 23 per second, 3.5")
+    assert describe(saved_video(outputs)).startswith("384x384, 81 frames at 23 per second, 3.5")
