@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import comfy.ops
 import torch
@@ -93,12 +94,8 @@ class Samples:
         text = torch.stack([padded(each.text, TEXT_ROWS) for each in samples]).half()
         return cls(latents, image, clip, text, padded(load_null_text(cache), TEXT_ROWS).half())
 
-    def to(self, device: torch.device) -> "Samples":
-        return Samples(**{name: value.to(device) for name, value in vars(self).items()})
 
-
-@dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(NamedTuple):
     """What one step reads, in float32: `x0` and `noise` `[B, 16, T, h, w]`, `sigma` `[B]`, and what is given with them.
 
     Attributes:
@@ -115,20 +112,20 @@ class Batch:
 
 def draw(samples: Samples, size: int, step: int) -> Batch:
     """The batch of a step: all chance follows from its number."""
-    source, device = generator("dit", SEED, step), samples.latents.device
-    places = torch.randint(len(samples.latents), (size,), generator=source).to(device)
+    source = generator("dit", SEED, step)
+    places = torch.randint(len(samples.latents), (size,), generator=source)
     u, text_chance, image_chance = torch.rand(3, size, generator=source)
     x0, image, clip, text = (getattr(samples, name)[places].float() for name in ("latents", "image", "clip", "text"))
     noise, words = torch.randn(x0.shape, generator=source), torch.randn(text.shape, generator=source)
     counts = torch.randint(1, OTHER_WORDS + 1, (size, 1), generator=source)
     words = words * (torch.arange(text.shape[1]) < counts)[..., None]
-    is_null, is_other = (chosen.to(device)[:, None, None] for chosen in (text_chance < NULL_TEXT, text_chance > 1 - OTHER_TEXT))
-    text = torch.where(is_null, samples.null_text.float(), torch.where(is_other, words.to(device), text))
-    shown = (image_chance >= DROP_IMAGE).float().to(device)
+    is_null, is_other = (chosen[:, None, None] for chosen in (text_chance < NULL_TEXT, text_chance > 1 - OTHER_TEXT))
+    text = torch.where(is_null, samples.null_text.float(), torch.where(is_other, words, text))
+    shown = (image_chance >= DROP_IMAGE).float()
     mask = torch.zeros_like(x0[:, :MASK_CHANNELS])
     mask[:, :, 0] = 1.0
     given = torch.cat([mask, image], dim=1) * shown[:, None, None, None, None]
-    return Batch(x0, noise.to(device), shifted(u, SHIFT).to(device), given, clip * shown[:, None, None], text)
+    return Batch(x0, noise, shifted(u, SHIFT), given, clip * shown[:, None, None], text)
 
 
 def velocity(dit: WanModel, batch: Batch) -> torch.Tensor:
@@ -192,14 +189,17 @@ def train(
         checkpoint: see `fit`.
     """
     dit = new_dit(sizes).to(device())
-    samples = {kind: Samples.load(cache).to(device()) for kind, cache in caches.items()}
+    samples = {kind: Samples.load(cache) for kind, cache in caches.items()}
 
-    def loss(step: int) -> torch.Tensor:
-        batch = draw(samples[batches.kind(step)], batches.size(step), step)
-        return whole_losses(velocity(dit, batch), batch.x0, batch.noise).mean()
+    def drawn(step: int) -> Batch:
+        return draw(samples[batches.kind(step)], batches.size(step), step)
+
+    def loss(*batch: torch.Tensor) -> torch.Tensor:
+        seen = Batch(*batch)
+        return whole_losses(velocity(dit, seen), seen.x0, seen.noise).mean()
 
     with in_training():  # the backward pass too
-        weights = fit(dit, loss, plan, checkpoint)
+        weights = fit(dit, drawn, loss, plan, checkpoint)
     save(path, weights, sizes)
 
 

@@ -81,15 +81,18 @@ def train(frames: np.ndarray, landmarks: np.ndarray, path: Path, checkpoint: Pat
         torch.manual_seed(SEED)
         module = nn.ModuleDict({"network": network(), "identities": nn.Linear(WIDTH, len(faces), bias=False)})
 
-    def loss(step: int) -> torch.Tensor:
+    def draw(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = torch.Generator().manual_seed(SEED + step)
         who = torch.randint(len(faces), (BATCH,), generator=rng)
         seen = faces[who, torch.randint(faces.shape[1], (BATCH,), generator=rng)]
-        embeddings = module["network"](varied(seen / 127.5 - 1, rng))
+        return varied(seen / 127.5 - 1, rng), who
+
+    def loss(seen: torch.Tensor, who: torch.Tensor) -> torch.Tensor:
+        embeddings = module["network"](seen)
         cosines = F.normalize(embeddings) @ F.normalize(module["identities"].weight).T
         return F.cross_entropy(SCALE * (cosines - MARGIN * F.one_hot(who, len(faces))), who)
 
-    module.load_state_dict(fit(module, loss, PLAN, checkpoint))
+    module.load_state_dict(fit(module, draw, loss, PLAN, checkpoint))
     write_onnx(module["network"], path)
 
 

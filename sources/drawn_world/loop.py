@@ -3,7 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from fantasytalking_core.files import complete
 
 from .muon import Muon
+from .passes import Loss, Passes
 
 LARGEST = 512
 """The shorter side of the largest matrix for Muon, whose cost grows with its cube."""
-Loss = Callable[[int], torch.Tensor]
-"""The loss of a step, from 0 on. It draws all its randomness from the step's number, so that a run can go on."""
+Draw = Callable[[int], tuple[torch.Tensor, ...]]
+"""The batch of a step, from 0 on, on the CPU. All its chance follows from the step's number, so that a run can go on."""
 
 
 def device() -> torch.device:
@@ -61,36 +63,35 @@ class Plan:
         return rising * (0.01 + 0.99 * falling)
 
 
-def fit(module: nn.Module, loss: Loss, plan: Plan, checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Train `module` in place. Returns its averaged weights.
+def fit(module: nn.Module, draw: Draw, loss: Loss, plan: Plan, checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Train `module` in place, where it is. Returns its averaged weights.
 
     Args:
+        draw: called one step ahead, in a thread of its own.
         checkpoint: the file from which the training goes on, and which it writes; of another plan, it is not used.
     """
     parameters = [value for value in module.parameters() if value.requires_grad]
     optimizers = _optimizers(parameters, plan)
     averaged = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(plan.average), use_buffers=True)
     first = _go_on(checkpoint, plan, module, averaged, optimizers)
-    started, total = time.monotonic(), 0.0
-    for step in range(first, plan.steps):
+    on, passes = parameters[0].device, Passes(loss, parameters)
+    started, total = time.monotonic(), torch.zeros((), device=on)
+    for step, batch in _batches(draw, range(first, plan.steps)):
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * plan.share_at(step)
-        found = loss(step)
-        found.backward()
+        total += passes(*(value.to(on) for value in batch))
         nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm)
         for optimizer, _ in optimizers:
             optimizer.step()
-            optimizer.zero_grad()
         averaged.update_parameters(module)
-        total += found.item()
         done = step + 1
         if done % plan.checkpoint_every == 0 or done == plan.steps:
             count = (done - first - 1) % plan.checkpoint_every + 1
             speed = (time.monotonic() - started) / (done - first)
             place = f"{checkpoint.stem}: step {done} of {plan.steps}"
-            logging.info("%s, loss %.4f, %.2f s per step", place, total / count, speed)
-            total = 0.0
+            logging.info("%s, loss %.4f, %.3f s per step", place, total.item() / count, speed)
+            total.zero_()
             state = {
                 "plan": asdict(plan),
                 "step": done,
@@ -102,6 +103,16 @@ def fit(module: nn.Module, loss: Loss, plan: Plan, checkpoint: Path) -> dict[str
             with complete(checkpoint) as partial:
                 torch.save(state, partial)
     return {name: value.detach().clone() for name, value in averaged.module.state_dict().items()}
+
+
+def _batches(draw: Draw, steps: range) -> Iterator[tuple[int, tuple[torch.Tensor, ...]]]:
+    """The steps with what they read, drawn while the step before is computed."""
+    with ThreadPoolExecutor(1) as ahead:
+        coming = [ahead.submit(draw, step) for step in steps[:1]]
+        for step in steps:
+            batch = coming.pop().result()
+            coming = [ahead.submit(draw, step + 1)] if step + 1 in steps else []
+            yield step, batch
 
 
 def _optimizers(parameters: list[nn.Parameter], plan: Plan) -> list[tuple[torch.optim.Optimizer, float]]:

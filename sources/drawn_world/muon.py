@@ -33,23 +33,22 @@ class Muon(torch.optim.Optimizer):
             shapes: dict[torch.Size, list[torch.nn.Parameter]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    shapes.setdefault(parameter.flatten(1).shape, []).append(parameter)
+                    shapes.setdefault(parameter.shape, []).append(parameter)
             for parameters in shapes.values():  # all of a shape at a time: on a GPU, starting a product takes longer than it
                 self._update(parameters, group["lr"], group["momentum"], group["weight_decay"])
 
     def _update(self, parameters: list[torch.nn.Parameter], rate: float, momentum: float, weight_decay: float) -> None:
-        ahead = []
         for parameter in parameters:
-            state = self.state[parameter]
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            state["momentum"].lerp_(parameter.grad, 1 - momentum)
-            ahead.append(parameter.grad.lerp(state["momentum"], momentum).flatten(1))
-        updates = orthogonal(torch.stack(ahead))
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        gradients, momenta = [each.grad for each in parameters], [self.state[each]["momentum"] for each in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+        ahead = torch.stack(torch._foreach_lerp(gradients, momenta, momentum)).flatten(2)
+        updates = orthogonal(ahead)
         rows, columns = updates.shape[1:]
-        for parameter, update in zip(parameters, updates, strict=True):
-            parameter.mul_(1 - rate * weight_decay)
-            parameter.add_(update.view_as(parameter), alpha=-rate * max(1.0, rows / columns) ** 0.5)
+        torch._foreach_mul_(parameters, 1 - rate * weight_decay)
+        size = -rate * max(1.0, rows / columns) ** 0.5
+        torch._foreach_add_(parameters, list(updates.view(len(parameters), *parameters[0].shape)), alpha=size)
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:

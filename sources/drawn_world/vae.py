@@ -1,6 +1,7 @@
 """The Wan VAE of small width, trained on the world as an autoencoder (its architecture: the host's own class)."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import comfy.latent_formats
@@ -91,38 +92,47 @@ def _start(random: np.random.Generator, side: int, crop: int, central: bool) -> 
     return int(random.integers(round(low), round(high) + 1))
 
 
+def with_noise(clips: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clips `[B, 3, F, H, W]` and standard normal noise of the shape of their latents."""
+    batch, _, frames, height, width = clips.shape
+    noise = torch.randn(
+        batch, 16, (frames - 1) // 4 + 1, height // 8, width // 8, generator=torch.Generator().manual_seed(seed)
+    )
+    return clips, noise
+
+
+def loss(vae: WanVAE, clips: torch.Tensor, noise: torch.Tensor, squared: float = 0.0) -> torch.Tensor:
+    latents = vae.encode(clips)
+    error = vae.decode(latents + NOISE * noise) - clips
+    return (error**2 + 1e-4).sqrt().mean() + squared * (error**2).mean() + PRIOR * (latents**2).mean()
+
+
 def train(
     frames: np.ndarray, path: Path, checkpoint: Path, plan: Plan = PLAN, refine: Plan = REFINE, finish: Plan = FINISH
 ) -> None:
     """Train on videos uint8 `[N, F, H, W, 3]` and write the file as the host's VAE loader reads it."""
     vae = new_vae().to(device())
 
-    def loss(clip: torch.Tensor, seed: int, squared: float) -> torch.Tensor:
-        clip = clip.to(device())
-        latents = vae.encode(clip)
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(device())
-        error = vae.decode(latents + NOISE * noise) - clip
-        return (error**2 + 1e-4).sqrt().mean() + squared * (error**2).mean() + PRIOR * (latents**2).mean()
-
-    def learnt(step: int) -> torch.Tensor:
+    def learnt(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         phase = PHASES[sum(step >= start * plan.steps for start in STARTS) - 1]
-        return loss(pieces(frames, (step,), *phase), step, 0.0)
+        return with_noise(pieces(frames, (step,), *phase), step)
 
-    def refined(step: int) -> torch.Tensor:
-        return loss(pieces(frames, (step, 1), *LONG), plan.steps + step, SQUARED)
+    def refined(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return with_noise(pieces(frames, (step, 1), *LONG), plan.steps + step)
 
-    def finished(step: int) -> torch.Tensor:
-        return loss(pieces(frames, (step, 2), *WHOLE, crop=frames.shape[2]), plan.steps + refine.steps + step, SQUARED)
+    def finished(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return with_noise(pieces(frames, (step, 2), *WHOLE, crop=frames.shape[2]), plan.steps + refine.steps + step)
 
-    vae.load_state_dict(fit(vae, learnt, plan, checkpoint))
-    vae.load_state_dict(fit(vae, refined, refine, checkpoint.with_name(f"{checkpoint.stem}_refined.pt")))
+    vae.load_state_dict(fit(vae, learnt, partial(loss, vae), plan, checkpoint))
+    squared = partial(loss, vae, squared=SQUARED)
+    vae.load_state_dict(fit(vae, refined, squared, refine, checkpoint.with_name(f"{checkpoint.stem}_refined.pt")))
     for part in (vae.encoder, vae.conv1):
         part.requires_grad_(False)
-    vae.load_state_dict(fit(vae, finished, finish, checkpoint.with_name(f"{checkpoint.stem}_finished.pt")))
+    vae.load_state_dict(fit(vae, finished, squared, finish, checkpoint.with_name(f"{checkpoint.stem}_finished.pt")))
     standardise(vae, frames)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with complete(path) as partial:
-        save_file({name: value.half().cpu() for name, value in vae.state_dict().items()}, partial)
+    with complete(path) as unfinished:
+        save_file({name: value.half().cpu() for name, value in vae.state_dict().items()}, unfinished)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ It is trained to tell each token's mel bands and loudness; the head that does so
 
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,25 +117,24 @@ def train(sounds: np.ndarray, folder: Path, checkpoint: Path) -> None:
         network = nn.ModuleDict({"encoder": encoder, "head": nn.Linear(encoder.config.hidden_size, LOUDNESSES + BANDS)})
     network.train()
 
-    def loss(step: int) -> torch.Tensor:
-        speech, heard = crops(sounds, step)
+    def loss(speech: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
         found = network["head"](network["encoder"](heard).last_hidden_state)
         error = (found - targets(speech)).square()
         return error[..., :LOUDNESSES].mean() + error[..., LOUDNESSES:].mean()
 
-    network.load_state_dict(fit(network, loss, PLAN, checkpoint))
+    network.load_state_dict(fit(network, partial(crops, sounds), loss, PLAN, checkpoint))
     _save(encoder, folder)
 
 
 def _save(encoder: "Wav2Vec2Model", folder: Path) -> None:
     from transformers import Wav2Vec2FeatureExtractor
 
-    partial = folder.with_name(folder.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    encoder.eval().save_pretrained(partial)
-    Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE, do_normalize=True).save_pretrained(partial)
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    encoder.eval().save_pretrained(unfinished)
+    Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE, do_normalize=True).save_pretrained(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    unfinished.rename(folder)
 
 
 def loudness_r2(folder: Path, known: np.ndarray, unknown: np.ndarray) -> float:

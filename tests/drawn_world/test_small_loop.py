@@ -8,6 +8,7 @@ from torch import nn
 
 from drawn_world.loop import Plan, fit
 from drawn_world.muon import Muon, orthogonal
+from drawn_world.passes import Passes
 
 PLAN = Plan(steps=8, rate=0.1, muon=0.05, warmup=2, average=0.5, checkpoint_every=4)
 
@@ -46,49 +47,66 @@ class Line(nn.Module):
         torch.manual_seed(3)
         self.inner, self.out = nn.Linear(3, 5), nn.Linear(5, 2)
 
-    def loss(self, step: int) -> torch.Tensor:
-        x = torch.randn(16, 3, generator=torch.Generator().manual_seed(step))
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
         return (self.out(self.inner(x).tanh()) - x[:, :2]).square().mean()
+
+
+def draw(step: int) -> tuple[torch.Tensor]:
+    return (torch.randn(16, 3, generator=torch.Generator().manual_seed(step)),)
 
 
 def test_the_loss_falls_and_the_averaged_weights_come_back(tmp_path):
     module = Line()
-    before = module.loss(1000).item()
-    weights = fit(module, module.loss, replace(PLAN, steps=200), tmp_path / "line.pt")
+    before = module.loss(*draw(1000)).item()
+    weights = fit(module, draw, module.loss, replace(PLAN, steps=200), tmp_path / "line.pt")
     assert any(not torch.equal(weights[name], value) for name, value in module.state_dict().items())
     module.load_state_dict(weights)
-    assert module.loss(1000).item() < 0.1 * before
+    assert module.loss(*draw(1000)).item() < 0.1 * before
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
     whole, begun = Line(), Line()
-    expected = fit(whole, whole.loss, PLAN, tmp_path / "whole.pt")
+    expected = fit(whole, draw, whole.loss, PLAN, tmp_path / "whole.pt")
 
-    def interrupted(step: int) -> torch.Tensor:
+    def interrupted(step: int) -> tuple[torch.Tensor]:
         if step == 6:
             raise KeyboardInterrupt
-        return begun.loss(step)
+        return draw(step)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(begun, interrupted, PLAN, tmp_path / "line.pt")
+        fit(begun, interrupted, begun.loss, PLAN, tmp_path / "line.pt")
     again, steps = Line(), []
 
-    def counted(step: int) -> torch.Tensor:
+    def counted(step: int) -> tuple[torch.Tensor]:
         steps.append(step)
-        return again.loss(step)
+        return draw(step)
 
-    found = fit(again, counted, PLAN, tmp_path / "line.pt")
+    found = fit(again, counted, again.loss, PLAN, tmp_path / "line.pt")
     assert steps == [4, 5, 6, 7]
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_checkpoint_of_another_plan_is_not_used(tmp_path):
     first, second, steps = Line(), Line(), []
-    fit(first, first.loss, PLAN, tmp_path / "line.pt")
+    fit(first, draw, first.loss, PLAN, tmp_path / "line.pt")
 
-    def counted(step: int) -> torch.Tensor:
+    def counted(step: int) -> tuple[torch.Tensor]:
         steps.append(step)
-        return second.loss(step)
+        return draw(step)
 
-    fit(second, counted, replace(PLAN, steps=3), tmp_path / "line.pt")
+    fit(second, counted, second.loss, replace(PLAN, steps=3), tmp_path / "line.pt")
     assert steps == [0, 1, 2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_recorded_pass_has_the_loss_and_the_gradients_of_one_that_is_not():
+    here, there = Line(), Line().cuda()
+    recorded = Passes(there.loss, list(there.parameters()))
+    for step in range(3):  # the last ones are replayed
+        (x,) = draw(step)
+        here.zero_grad()
+        expected = here.loss(x)
+        expected.backward()
+        torch.testing.assert_close(recorded(x.cuda()).cpu(), expected.detach())
+        for found, parameter in zip(there.parameters(), here.parameters(), strict=True):
+            torch.testing.assert_close(found.grad.cpu(), parameter.grad)

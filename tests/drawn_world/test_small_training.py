@@ -114,7 +114,7 @@ def test_a_training_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one
 
 def test_a_steps_draw_follows_from_its_number(small, folder):
     samples = small.dit.Samples.load(folder / "cache" / "train")
-    one, same, other = (vars(small.dit.draw(samples, 8, step)) for step in (3, 3, 4))
+    one, same, other = (small.dit.draw(samples, 8, step)._asdict() for step in (3, 3, 4))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not any(torch.equal(one[name], other[name]) for name in ("x0", "noise", "sigma", "text"))
 

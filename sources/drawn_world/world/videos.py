@@ -60,7 +60,7 @@ def make_videos(folder: Path, split: Split, numbers: Iterable[int], people: int 
     folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in numbers if not video_path(folder, number).is_file()]
     with ProcessPoolExecutor(processes) as pool:
-        list(pool.map(partial(_make, folder, split, people), missing, chunksize=8))
+        list(pool.map(partial(_make, folder, split, people), missing))
 
 
 def video_path(folder: Path, number: int) -> Path:
