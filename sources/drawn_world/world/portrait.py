@@ -1,6 +1,7 @@
 """A person in one moment: the picture, and what a landmark and a body detector would find in it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -63,6 +64,12 @@ def draw(look: Look, pose: Pose, size: int = SIZE) -> np.ndarray:
     _body(canvas, look, pose)
     _head(canvas, look, pose)
     return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def draw_all(looks: Sequence[Look], poses: Sequence[Pose], size: int = SIZE) -> np.ndarray:
+    """People side by side before the first one's wall, uint8 `[size, people · size, 3]`."""
+    drawn = [draw(replace(look, wall=looks[0].wall), pose, size) for look, pose in zip(looks, poses, strict=True)]
+    return np.concatenate(drawn, axis=1)
 
 
 def person_mask(look: Look, pose: Pose, size: int = SIZE) -> np.ndarray:
