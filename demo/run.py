@@ -1,9 +1,12 @@
 """The main job on a machine with no GPU and no downloaded weights: a portrait and speech -> output/demo.mp4.
 
-    python dev.py demo
+    python dev.py demo          Talking portrait (start here) -> output/demo.mp4
+    python dev.py demo long     Long speech, half a minute of it -> output/demo_long.mp4
+    python dev.py demo two      Two speakers -> output/demo_two.mp4
+    python dev.py demo dub      Dub a video -> output/demo_dub.mp4
 
-Runs the template "Talking portrait (start here)" through a real ComfyUI's HTTP API, with the small trained models in the place
-of the real ones, on a drawn portrait and on speech that their training never met.
+Runs a template through a real ComfyUI's HTTP API, with the small trained models in the place of the real ones, on drawn people
+and on speech that their training never met.
 """
 
 import asyncio
@@ -17,12 +20,11 @@ from typing import Any
 import aiohttp
 import av
 from host import ComfyUI, HostError, base_directory
-from settings import in_demo_size
+from settings import DEMOS
+from settings import demo as in_demo
 from workflow import WorkflowError, to_api
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKFLOW = ROOT / "workflows/Talking portrait (start here).json"
-RESULT = ROOT / "output/demo.mp4"
 
 
 class DemoError(RuntimeError):
@@ -100,24 +102,26 @@ def describe(video: Path) -> str:
     return f"{text}, {seconds:.2f} s of sound"
 
 
-async def demo() -> None:
-    if not WORKFLOW.is_file():
-        raise DemoError(f"{WORKFLOW} is missing: restore it from the repository.")
+async def demo(name: str = "") -> None:
+    """Run one of DEMOS. Raises DemoError."""
+    workflow, result = ROOT / "workflows" / DEMOS[name].file, ROOT / "output" / f"demo{'_' * bool(name)}{name}.mp4"
+    if not workflow.is_file():
+        raise DemoError(f"{workflow} is missing: restore it from the repository.")
     log = base_directory() / "demo.log"
     print("Starting ComfyUI (10 to 30 s) ...", flush=True)
     with ComfyUI(log) as host:
         async with aiohttp.ClientSession(host.address) as session, session.get("/object_info") as response:
             object_info = await response.json()
-        prompt = in_demo_size(to_api(json.loads(WORKFLOW.read_text(encoding="utf-8")), object_info))
-        print(f"Running {WORKFLOW.relative_to(ROOT)} ...", flush=True)
+        prompt = in_demo(name, to_api(json.loads(workflow.read_text(encoding="utf-8")), object_info))
+        print(f"Running {workflow.relative_to(ROOT)} ...", flush=True)
         outputs = await run_prompt(host.address, prompt)
-    RESULT.parent.mkdir(exist_ok=True)
-    shutil.move(saved_video(outputs), RESULT)
-    print(f"{RESULT}: {describe(RESULT)}, {RESULT.stat().st_size / 1e6:.1f} MB")
+    result.parent.mkdir(exist_ok=True)
+    shutil.move(saved_video(outputs), result)
+    print(f"{result}: {describe(result)}, {result.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
     try:
-        asyncio.run(demo())
+        asyncio.run(demo(*sys.argv[1:]))
     except (DemoError, HostError, WorkflowError) as error:
         sys.exit(f"demo: {error}")

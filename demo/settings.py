@@ -1,5 +1,6 @@
 """The templates in the demo's size: that of the small models, which know pictures of 64×64 pixels and few frames."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from workflow import Json, with_settings
@@ -20,6 +21,56 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """What differs from the templates: inputs of the nodes of a class."""
 SPEAKERS = {"LoadImage": {"image": "pair_portrait.jpg"}, "LoadAudio": {"audio": "conversation_speech.wav"}}
 """Two drawn people beside each other, sampled twice as wide, and what they say."""
+MOUTH = "drawn_mouth.png"
+"""A mask of the mouth of the demo's video, for the dub: the landmark detector has no small stand-in."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What `dev.py demo NAME` runs.
+
+    Attributes:
+        template: its name.
+        changed: inputs of the nodes of a class, beyond `settings`.
+    """
+
+    template: str
+    changed: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        return f"{self.template}.json"
+
+
+DEMOS = {
+    "": Demo("Talking portrait (start here)"),
+    "long": Demo(
+        "Long speech",
+        {"LoadAudio": {"audio": "drawn_long_speech.wav"}, "FantasyTalkingRender": {"window": 81}},
+    ),
+    "two": Demo("Two speakers"),
+    "dub": Demo("Dub a video", {"LoadVideo": {"file": "drawn_clip.mp4"}}),
+}
+"""By what follows `dev.py demo`."""
+
+
+def demo(name: str, prompt: Json) -> Json:
+    """The template of DEMOS in the API form, as the demo runs it."""
+    small = in_demo_size(prompt)
+    for node in small.values():
+        node["inputs"].update(DEMOS[name].changed.get(node["class_type"], {}))
+    return without_detector(small)
+
+
+def without_detector(prompt: Json) -> Json:
+    """With MOUTH in the place of Mouth Mask and of the landmarks that it needs."""
+    gone = {"LoadMediaPipeFaceLandmarker", "MediaPipeFaceLandmarker"}
+    mask = {"class_type": "LoadImageMask", "_meta": {"title": "Mouth"}, "inputs": {"image": MOUTH, "channel": "red"}}
+    return {
+        key: mask if node["class_type"] == "FantasyTalkingMouthMask" else node
+        for key, node in prompt.items()
+        if node["class_type"] not in gone
+    }
 
 
 def settings(graph: Json) -> dict[str, dict[str, Any]]:

@@ -34,11 +34,13 @@ from safetensors.torch import save_file
 
 from fantasytalking_core.errors import FantasyTalkingError
 from fantasytalking_core.model_spec import USAGE_HINT
+from fantasytalking_core.training.data.lip_mask import OUTER_LIPS
 
 from . import FPS, FRAMES, LONG_FRAMES, ROOT, SIZE
 from .world import videos
-from .world.portrait import Pose, draw
-from .world.voices import RATE, Voice, say
+from .world.performance import perform
+from .world.portrait import Pose, draw, landmarks
+from .world.voices import RATE, SENTENCES, Voice, say
 
 if TYPE_CHECKING:
     from fantasytalking_core.training.data.encoders import Encoders
@@ -65,12 +67,17 @@ DEMO = {
 }
 """Pictures of demo/, and the test videos whose people they show. A detector made for photographs finds the face of the first:
 the identity template asks."""
+DEMO_VOICE = Voice("en-gb-scotland+f4", pitch=55, speed=134)
+"""Of the first picture's person."""
 DEMO_SPEECH = {
-    "drawn_speech.wav": ("Hello, I am a small model, and I can talk.", Voice("en-gb-scotland+f4", pitch=55, speed=134)),
-    "drawn_mouth.wav": ("Nobody drew my mouth. I move it myself.", Voice("en-gb-x-gbcwmd+f5", pitch=60, speed=140)),
-    "drawn_lines.wav": ("I was drawn with a few lines, but I love to talk.", Voice("en-gb-scotland+m4", pitch=40, speed=150)),
+    "drawn_speech.wav": (["Hello, I am a small model, and I can talk."], DEMO_VOICE),
+    "drawn_mouth.wav": (["Nobody drew my mouth. I move it myself."], Voice("en-gb-x-gbcwmd+f5", pitch=60, speed=140)),
+    "drawn_lines.wav": (["I was drawn with a few lines, but I love to talk."], Voice("en-gb-scotland+m4", pitch=40, speed=150)),
+    "drawn_long_speech.wav": (SENTENCES["test"], DEMO_VOICE),
 }
-"""Recordings of demo/: sentences and voices that nothing was trained on."""
+"""Recordings of demo/: sentences, with a breath between them, and voices that nothing was trained on."""
+CLIP_FRAMES = 49
+"""Of the video that is dubbed."""
 HINT = "small demo model: knows drawn people only"
 """What the shipped files say of themselves on the loaders that open them."""
 PRODUCTS = ("vae.safetensors", "wav2vec2", "face_encoder.onnx", "dit.safetensors", "adapter.safetensors")
@@ -225,11 +232,7 @@ def ship(folder: Path) -> None:
             copy_with_hint(source, target)
         else:
             shutil.copyfile(source, target)
-    for name, number in DEMO.items():
-        Image.fromarray(draw(videos.look_of("test", number), Pose())).save(DEMO_FOLDER / name)
-    for name, (text, voice) in DEMO_SPEECH.items():
-        sound, _ = librosa.effects.trim(say(text, voice), top_db=40)
-        soundfile.write(DEMO_FOLDER / name, np.pad(sound, (RATE // 8, RATE // 8)), RATE)
+    ship_demo(DEMO_FOLDER)
 
 
 def copy_with_hint(source: Path, target: Path) -> None:
@@ -239,6 +242,27 @@ def copy_with_hint(source: Path, target: Path) -> None:
         weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict: it has no iterator
     save_file(weights, target, metadata)
     target.chmod(0o644)  # safetensors makes files that only their owner may read
+
+
+def ship_demo(folder: Path) -> None:
+    """Portraits, speech, and a video with the mask of its mouth."""
+    for name, number in DEMO.items():
+        Image.fromarray(draw(videos.look_of("test", number), Pose())).save(folder / name)
+    breath = np.zeros(RATE // 2)
+    for name, (sentences, voice) in DEMO_SPEECH.items():
+        parts = [librosa.effects.trim(say(sentence, voice), top_db=40)[0] for sentence in sentences]
+        sound = np.concatenate([part for each in parts for part in (each, breath)][:-1])
+        soundfile.write(folder / name, np.pad(sound, (RATE // 8, RATE // 8)), RATE)
+    number = DEMO["drawn_portrait.png"]
+    shown, spoken = videos.look_of("test", number), say(SENTENCES["test"][0], DEMO_VOICE)
+    spoken = librosa.util.fix_length(spoken, size=round(CLIP_FRAMES / FPS * RATE))
+    poses = perform(spoken, CLIP_FRAMES, FPS, 0.6, 0.3, number)
+    videos.write_video(folder / "drawn_clip.mp4", np.stack([draw(shown, pose) for pose in poses]), spoken)
+    points = np.concatenate([landmarks(shown, pose)[list(OUTER_LIPS)] for pose in poses])
+    low, high = points.min(0) - (4, 3), points.max(0) + (4, 5)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    inside = (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1])
+    Image.fromarray(np.repeat(255 * inside[..., None], 3, axis=2).astype(np.uint8)).save(folder / "drawn_mouth.png")
 
 
 STAGES: dict[str, Callable[[Path], None]] = {

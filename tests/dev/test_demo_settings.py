@@ -1,9 +1,11 @@
 """The templates in the size of the demo's models: the graph that `dev.py demo` runs, the files that `dev.py serve` lists."""
 
+import json
+
 import host
 import pytest
-from settings import SETTINGS, in_demo_size
-from workflow import WorkflowError, with_settings
+from settings import DEMOS, MOUTH, SETTINGS, demo, in_demo_size
+from workflow import WorkflowError, every_node, with_settings
 
 
 def test_the_links_of_the_nodes_whose_settings_change_are_kept():
@@ -76,3 +78,21 @@ def test_the_page_lists_every_template_in_demo_size(tmp_path):
         "demo Try it with the small demo models",
         "demo Two speakers",
     ]
+
+
+def test_every_demo_that_is_named_runs_a_template_that_is_there():
+    for each in DEMOS.values():
+        workflow = json.loads((host.TEMPLATES / each.file).read_text(encoding="utf-8"))
+        assert set(each.changed) <= {node["type"] for node in every_node(workflow)}
+
+
+def test_the_dub_has_a_mask_in_place_of_a_detector():
+    prompt = {
+        "17": {"class_type": "LoadMediaPipeFaceLandmarker", "inputs": {}},
+        "18": {"class_type": "MediaPipeFaceLandmarker", "inputs": {"model": ["17", 0]}},
+        "19": {"class_type": "FantasyTalkingMouthMask", "inputs": {"face_landmarks": ["18", 0]}},
+        "20": {"class_type": "FantasyTalkingDubLatent", "inputs": {"mask": ["19", 0]}},
+    }
+    small = demo("dub", prompt)
+    assert set(small) == {"19", "20"} and small["20"] == prompt["20"]
+    assert small["19"]["class_type"] == "LoadImageMask" and small["19"]["inputs"]["image"] == MOUTH

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from drawn_world import recipe
+from drawn_world.world.look import MOUTH_INSIDE
 from drawn_world.world.portrait import Pose, draw
 from drawn_world.world.videos import look_of
 from drawn_world.world.voices import SENTENCES, VOICES
@@ -75,6 +76,20 @@ def test_all_products_are_shipped(monkeypatch, tmp_path):
     with Image.open(tmp_path / "drawn_portrait.png") as shown:
         assert shown.size == (64, 64)
     assert soundfile.info(tmp_path / "drawn_speech.wav").duration == pytest.approx(1.25, abs=0.1)
+    spoken = len(SENTENCES["test"])  # a second each, half a second of breath between two, an eighth before and after
+    long = soundfile.info(tmp_path / "drawn_long_speech.wav").duration
+    assert long == pytest.approx(spoken + 0.5 * (spoken - 1) + 0.25, abs=0.1 * spoken)
+
+
+def test_the_demos_mouth_holds_what_is_seen_of_an_open_one():
+    """Wherever that person's mouth is dark inside, and little else."""
+    with Image.open(recipe.DEMO_FOLDER / "drawn_mouth.png") as mask:
+        inside = np.asarray(mask)[..., 0] == 255
+    look = look_of("test", recipe.DEMO["drawn_portrait.png"])
+    for pose in (Pose(mouth_open=0.7), Pose(mouth_open=0.5, mouth_wide=-1.0), Pose(mouth_open=0.4, mouth_wide=1.0)):
+        dark = np.linalg.norm(draw(look, pose) - np.array(MOUTH_INSIDE, float), axis=-1) < 40
+        assert dark[32:].any() and not (dark & ~inside)[32:].any()  # the eyes are above
+    assert inside.mean() < 0.25
 
 
 def test_the_demos_people_are_drawn_anew_as_they_lie_there():
@@ -86,8 +101,8 @@ def test_the_demos_people_are_drawn_anew_as_they_lie_there():
 
 
 def test_the_demos_sentences_and_voices_were_never_heard():
-    for text, voice in recipe.DEMO_SPEECH.values():
-        assert text not in SENTENCES["train"] and voice.name not in VOICES["train"]
+    for sentences, voice in recipe.DEMO_SPEECH.values():
+        assert sentences and not set(sentences) & set(SENTENCES["train"]) and voice.name not in VOICES["train"]
 
 
 def test_a_stage_alone(monkeypatch, tmp_path):
