@@ -9,6 +9,7 @@
     python dev.py train small             make the small models that the demo runs on anew: hours, and needs espeak-ng
     python dev.py evaluate small          measure them, for docs/evidence.md
     python dev.py evaluate long-takes     measure a minute of speech, for docs/long_takes.md
+    python dev.py evaluate studies        measure pauses, two speakers, dubbing and more, for docs/studies.md
     python dev.py run FILE [ARG ...]      a Python file inside that environment
 
 COMFYUI_PATH     your own ComfyUI folder, used in place and never written to
@@ -352,10 +353,10 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
         if not (arguments and Path(arguments[0]).is_file()):
             raise Failure(f"run takes a Python file, but got {arguments[0] if arguments else 'none'}.")
         return host.command(*arguments, launch=LAUNCH_ALONE)
-    if name == "evaluate" and arguments[:1] == ["long-takes"]:
+    if name == "evaluate" and arguments[:1] in (["long-takes"], ["studies"]):
         return host.command(DRAWN_WORLD / "__main__.py", *arguments)
     if name == "evaluate" and arguments[:1] != ["small"]:
-        raise Failure(f"evaluate takes small, but got {arguments[0] if arguments else 'nothing'}.")
+        raise Failure(f"evaluate takes small, long-takes or studies, but got {arguments[0] if arguments else 'nothing'}.")
     if name in ("train", "evaluate") and arguments[:1] == ["small"]:
         return host.command(DRAWN_WORLD / "__main__.py", name, *arguments[1:])
     if name == "train":

@@ -3,6 +3,7 @@
 train [--only STAGE]    makes the models in sources/drawn_world/models again
 evaluate                measures them
 long-takes              measures what becomes of them in a minute of speech
+studies                 measures pauses, two speakers, dubbing, how much the body hears, guidance in every few steps
 """
 
 import importlib
@@ -12,7 +13,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-MODULES = {"train": "drawn_world.recipe", "evaluate": "drawn_world.evaluation", "long-takes": "drawn_world.long_takes"}
+MODULES = {
+    "train": "drawn_world.recipe",
+    "evaluate": "drawn_world.evaluation",
+    "long-takes": "drawn_world.long_takes",
+    "studies": "drawn_world.studies.page",
+}
 
 
 def main(arguments: list[str]) -> int:

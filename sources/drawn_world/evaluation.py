@@ -1,6 +1,6 @@
 """Held-out clips through the pack's own nodes on the host, and what is measured in what they show.
 
-    python dev.py evaluate small [--clips 24] [--seeds 3] [--part I/N] [--studies NAME ...] [--speech FOLDER] [--report-only]
+    python dev.py evaluate small [--clips 24] [--seeds 3] [--part I/N] [--report-only]
 
 Every video that was made stays in the folder, with its measures; what exists already is not made again, unless the models,
 the settings or the measures have changed. Several processes may share the work, each with a `--part` of its own.
@@ -20,13 +20,9 @@ from fantasytalking_core.errors import FantasyTalkingError
 from . import FRAMES, ROOT, evidence, measures
 from .recipe import work_folder
 from .records import DRAWN, SETTINGS, STRANGER, Archive, Job, Record, jobs
-from .studies import dubbing, economy, hearing, silence, speakers, voices
-from .studies.study import Study, section
-from .studies.study import evaluate as evaluate_study
 from .studio import Clip, Sampling, Studio, held_out
 
 CLIPS, SEEDS = 24, 3
-STUDIES = {module.STUDY.name: module.STUDY for module in (silence, speakers, hearing, dubbing, economy)}
 
 
 def other(number: int, count: int) -> int:
@@ -103,10 +99,6 @@ def evaluate(
         logging.info("%d of %d: %s, synchrony %.2f, lag %d", done, len(mine), job.name, record.synchrony, record.lag)
 
 
-def chosen_studies(names: Sequence[str], speech: Path | None) -> list[Study]:
-    return [STUDIES[name] for name in names] + ([voices.study(speech)] if speech else [])
-
-
 def _part(text: str) -> tuple[int, int]:
     index, parts = map(int, text.split("/"))
     if not 1 <= index <= parts:
@@ -125,26 +117,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--audio-cfg", type=float, default=Sampling.audio_cfg)
     parser.add_argument("--identity-strength", type=float, default=Sampling.identity_strength)
     parser.add_argument("--part", type=_part, default=(1, 1), metavar="I/N", help="every N-th clip only, without a report")
-    parser.add_argument("--studies", nargs="*", choices=STUDIES, default=tuple(STUDIES), help="only these; none: no study")
-    parser.add_argument("--speech", type=Path, help="a folder of recordings: real voices, for a study of their own")
     parser.add_argument("--report-only", action="store_true", help="make nothing, report what there is")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where evidence.md is")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     sampling = Sampling(steps=chosen.steps, audio_cfg=chosen.audio_cfg, identity_strength=chosen.identity_strength)
     try:
-        clips, studies = held_out(chosen.folder, chosen.clips), chosen_studies(chosen.studies, chosen.speech)
+        clips = held_out(chosen.folder, chosen.clips)
         if not chosen.report_only:
             evaluate(chosen.folder, clips, chosen.seeds, sampling, chosen.settings, chosen.part)
         if chosen.part == (1, 1):
-            archive, folder = Archive(chosen.folder, sampling, clips), chosen.folder / "studies"
-            studio = Studio(chosen.folder / "models", chosen.folder / "runs", sampling) if studies else None
-            told = []
-            for study in studies:
-                if not chosen.report_only:
-                    evaluate_study(study, studio, folder)
-                told += section(study, studio, folder, chosen.docs / "evidence")
-            evidence.report(archive, clips, chosen.seeds, sampling, chosen.docs, told)
+            evidence.report(Archive(chosen.folder, sampling, clips), clips, chosen.seeds, sampling, chosen.docs)
     except FantasyTalkingError as error:
         sys.stderr.write(f"{error}\n")
         return 1

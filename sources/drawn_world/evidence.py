@@ -70,13 +70,8 @@ NEW = """# Evidence: what the small model does
 """
 
 
-def report(
-    archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampling, docs: Path, studies: Sequence[str] = ()
-) -> None:
+def report(archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampling, docs: Path) -> None:
     """Write the page and its pictures from what has been measured.
-
-    Args:
-        studies: what the studies tell, in lines of Markdown.
 
     Raises:
         FantasyTalkingError: nothing has been measured of the neutral setting.
@@ -97,12 +92,10 @@ def report(
     before, rest = text.split(MARKS[0], 1)
     _, after = rest.split(MARKS[1], 1)
     with complete(page) as partial:
-        partial.write_text(
-            f"{before}{MARKS[0]}\n\n{section(found, len(clips), sampling, studies)}\n{MARKS[1]}{after}", encoding="utf-8"
-        )
+        partial.write_text(f"{before}{MARKS[0]}\n\n{section(found, len(clips), sampling)}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
-def section(found: Records, clips: int, sampling: Sampling, studies: Sequence[str] = ()) -> str:
+def section(found: Records, clips: int, sampling: Sampling) -> str:
     """All that is written: tables, and the pictures' places."""
     counts = sorted({len(found[name]) for name in SETTINGS} - {0})
     seeds = len({record.seed for record in found[NEUTRAL]})
@@ -131,7 +124,6 @@ def section(found: Records, clips: int, sampling: Sampling, studies: Sequence[st
             "",
             "![Motion over ω](evidence/omega.png)",
             "",
-            *studies,
             "### Frames",
             "",
             "Every fourth frame; the first one is the reference that the model is given.",

@@ -103,7 +103,7 @@ def levels(path: Path, panels: Sequence[tuple[str, Sequence[float], Mapping[str,
     image.save(path)
 
 
-def contact(path: Path, rows: Sequence[tuple[str, np.ndarray]], every: int = 4) -> None:
+def contact(path: Path, rows: Sequence[tuple[str, np.ndarray]], every: int = 4, enlarged: int = ENLARGED) -> None:
     """Every so many frames of videos below one another.
 
     Args:
@@ -111,7 +111,7 @@ def contact(path: Path, rows: Sequence[tuple[str, np.ndarray]], every: int = 4) 
     """
     _, small = fonts()
     count = max(len(range(0, len(frames), every)) for _, frames in rows)
-    side, wide = (round(edge * ENLARGED) for edge in rows[0][1].shape[1:3])
+    side, wide = (edge * enlarged for edge in rows[0][1].shape[1:3])
     image, draw = sheet(LABEL + count * (wide + 2), 26 + len(rows) * (side + 2))
     for column in range(count):
         draw.text((LABEL + column * (wide + 2) + wide / 2, 5), f"frame {column * every}", INK, small, anchor="ma")

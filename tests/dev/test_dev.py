@@ -249,8 +249,14 @@ def test_the_small_family_has_commands_of_its_own(name):
     assert command[-4:] == [str(ROOT / "sources/drawn_world/__main__.py"), name, "--only", "vae"]
 
 
+@pytest.mark.parametrize("name", ["long-takes", "studies"])
+def test_what_else_is_measured_has_names(name):
+    command = dev.command_line(dev.Host(Path("host"), None), "evaluate", [name, "--people", "1"])
+    assert command[-4:] == [str(ROOT / "sources/drawn_world/__main__.py"), name, "--people", "1"]
+
+
 def test_only_the_small_family_is_evaluated():
-    with pytest.raises(dev.Failure, match="evaluate takes small, but got large"):
+    with pytest.raises(dev.Failure, match="evaluate takes small, long-takes or studies, but got large"):
         dev.command_line(dev.Host(Path("host"), None), "evaluate", ["large"])
 
 

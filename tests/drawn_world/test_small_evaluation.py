@@ -17,7 +17,7 @@ from drawn_world.studio import Sampling
 from drawn_world.world import videos
 from support.world import voice
 
-RUN = ("--clips", "2", "--seeds", "1", "--steps", "1", "--studies")
+RUN = ("--clips", "2", "--seeds", "1", "--steps", "1")
 MADE = (NEUTRAL, "other_speech")
 WORDS = "# Evidence\n\nWritten by hand.\n\n{}\nold\n{}\n\nBelow.\n"
 

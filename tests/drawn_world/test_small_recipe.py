@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from drawn_world import recipe
 from drawn_world.world.figure import Pose
+from drawn_world.world.look import MOUTH_INSIDE
 from drawn_world.world.portrait import draw
 from drawn_world.world.videos import look_of
 from drawn_world.world.voices import SENTENCES, VOICES
@@ -83,6 +84,17 @@ def test_all_products_are_shipped(monkeypatch, tmp_path):
     assert (tmp_path / "drawn_clip.mp4").stat().st_size > 10_000
 
 
+def test_the_demos_mouth_holds_what_is_seen_of_an_open_one():
+    """Wherever that person's mouth is dark inside, and little else."""
+    with Image.open(recipe.DEMO_FOLDER / "drawn_mouth.png") as mask:
+        inside = np.asarray(mask)[..., 0] == 255
+    look = look_of("test", recipe.DEMO["drawn_portrait.png"])
+    for pose in (Pose(mouth_open=0.7), Pose(mouth_open=0.5, mouth_wide=-1.0), Pose(mouth_open=0.4, mouth_wide=1.0)):
+        dark = np.linalg.norm(draw(look, pose) - np.array(MOUTH_INSIDE, float), axis=-1) < 40
+        assert dark[48:].any() and not (dark & ~inside)[48:].any()  # the eyes are above
+    assert inside.mean() < 0.25
+
+
 def test_the_demos_people_are_drawn_anew_as_they_lie_there():
     """Nobody was trained on them, and they are not those that are measured."""
     for name, number in recipe.DEMO.items():
@@ -93,7 +105,7 @@ def test_the_demos_people_are_drawn_anew_as_they_lie_there():
 
 def test_the_demos_sentences_and_voices_were_never_heard():
     for sentences, voice in recipe.DEMO_SPEECH.values():
-        assert not set(sentences) & set(SENTENCES["train"]) and voice.name not in VOICES["train"]
+        assert sentences and not set(sentences) & set(SENTENCES["train"]) and voice.name not in VOICES["train"]
 
 
 def test_a_stage_alone(monkeypatch, tmp_path):

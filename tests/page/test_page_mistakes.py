@@ -91,7 +91,7 @@ WARNINGS = {
     "all of a long recording": Mistake(
         BASIC,
         [("set", "FantasyTalkingEncodeSpeech", "length", 0), ("set", "LoadAudio", "audio", mistakes.LONG)],
-        "⚠ 921 frames at once are",  # 40 s of 23, and up to the next of 4n + 1
+        "⚠ 117 frames at once are",  # 5 s of 23, and up to the next of 4n + 1
         "",
     ),
     "another fps": Mistake(
@@ -143,4 +143,4 @@ def test_a_mistake_is_said_within_one_click(page, mistake):
 def test_what_only_harms_the_result_stands_on_the_node_while_it_runs(page, mistake):
     """Its first words: a node of its first size shows two lines."""
     make(page, mistake)
-    assert page.reads(mistake.said, seconds=180)
+    assert page.reads(mistake.said, seconds=60)

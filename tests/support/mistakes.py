@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from support import reference
 
 TEXT_ENCODER, T2V, OTHER_WIDTH = "umt5_xxl_fp16.safetensors", "wan2.1_t2v_1.3B.safetensors", "another_model.safetensors"
-WALL, LONG, SECONDS = "wall.png", "long_speech.wav", 40
+WALL, LONG, SECONDS = "wall.png", "long_speech.wav", 5
 
 
 def add(base: Path) -> None:

@@ -1,5 +1,6 @@
 """Claims about the small models beside those of the paper, each a study of its own: what is filmed, and what is measured.
 
+page        all of them, and the page that tells them
 study       what a study is; its archive and its table
 people      held-out people and pairs of people, with as much speech as is wanted
 silence     the mouth in pauses

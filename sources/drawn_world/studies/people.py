@@ -13,6 +13,8 @@ from ..world.figure import Pose, landmarks
 from ..world.portrait import draw, draw_all
 from ..world.voices import RATE, speech
 
+OPENNESS = 1000
+"""A mouth's opening is told in thousandths of the picture."""
 SPEECHES = 2000
 """Number of the first person's speech: no test video has it."""
 FIRST_PAIR = 300

@@ -7,7 +7,7 @@ from ..studio import Studio
 from ..world.performance import perform
 from ..world.portrait import draw
 from ..world.voices import RATE
-from .people import Seen, filmed, person, said, samples
+from .people import OPENNESS, Seen, filmed, person, said, samples
 from .study import Made, Study
 
 SPOKEN = 1.5
@@ -41,10 +41,10 @@ def measured(clip, frames: np.ndarray, pause: float) -> tuple[dict[str, float], 
     silent, after = slice(start, end), slice(round((SPOKEN + pause) * FPS), None)
     steady = seen.steady()
     talk = np.r_[0 : round(SPOKEN * FPS), after.start : len(frames)]
-    wide = np.quantile(seen.opening[talk], 0.95)
     loud = measures.loudness(clip.speech, len(frames))
     return {
-        "opening in the pause ÷ in speech": float(seen.opening[silent].mean() / max(wide, 1e-6)),
+        "open in speech": float(OPENNESS * np.quantile(seen.opening[talk], 0.95)),
+        "open in the pause": float(OPENNESS * seen.opening[silent].mean()),
         "lips from the shut ones": measures.distance(steady[silent], clip.reference, seen.places.lips),
         "identity in the pause": measures.identity_distance(steady[silent], clip.reference, seen.places),
         "identity in speech": measures.identity_distance(steady[talk], clip.reference, seen.places),
@@ -56,7 +56,8 @@ def measured(clip, frames: np.ndarray, pause: float) -> tuple[dict[str, float], 
 STUDY = Study(
     "silence",
     "Silence",
-    f"{SPOKEN:g} s of speech, a pause, {SPOKEN:g} s of speech, made at once. Opening: mean in the pause by the 95 % "
-    "quantile in speech. Distances in Lab, lips from the reference's, which are shut.",
+    f"{SPOKEN:g} s of speech, a pause, {SPOKEN:g} s of speech, made at once. Open: beyond the portrait's shut lips, in "
+    "thousandths of the picture, the 95 % quantile in speech and the mean in the pause. Distances in Lab, lips from the "
+    "reference's, which are shut.",
     rows,
 )

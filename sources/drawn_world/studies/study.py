@@ -18,8 +18,8 @@ from ..studio import Studio
 Row = dict[str, float]
 Made = dict[str, tuple[Row, np.ndarray]]
 """By the rows' names what was measured, and the frames `[F, H, W, 3]` that it was measured in."""
-SHOWN = 2
-"""People of whom the frames are shown."""
+COLUMNS, ENLARGED = 8, 2
+"""Of the sheet of frames that shows the first person."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,10 @@ def evaluate(study: Study, studio: Studio, folder: Path) -> None:
         if path.is_file():
             continue
         made = study.rows(studio, number)
-        if number < SHOWN:
-            every = max(len(next(iter(made.values()))[1]) // 12, 1)
-            figures.contact(path.with_suffix(".jpg"), [(_label(name), each) for name, (_, each) in made.items()], every)
+        if number == 0:
+            every = max(len(frames) for _, frames in made.values()) // COLUMNS
+            shown = [(_label(name), frames) for name, (_, frames) in made.items()]
+            figures.contact(path.with_suffix(".jpg"), shown, max(every, 1), ENLARGED)
         with complete(path) as partial:
             partial.write_text(json.dumps({name: row for name, (row, _) in made.items()}), encoding="utf-8")
         logging.info("%s, person %d: %s", study.name, number, {name: row for name, (row, _) in made.items()})
@@ -85,9 +86,9 @@ def section(study: Study, studio: Studio, folder: Path, pictures: Path) -> list[
     if shown.is_file():
         pictures.mkdir(parents=True, exist_ok=True)
         (pictures / f"{study.name}.jpg").write_bytes(shown.read_bytes())
-        sheet = ["", f"![{study.heading}](evidence/{study.name}.jpg)"]
+        sheet = ["", f"![{study.heading}]({pictures.name}/{study.name}.jpg)"]
     table = ["| " + " | ".join(line) + " |" for line in lines]
-    return [f"### {study.heading}", "", f"{len(found)} held-out people. {study.note}", "", *table, *sheet, ""]
+    return [f"## {study.heading}", "", f"{len(found)} held-out people. {study.note}", "", *table, *sheet, ""]
 
 
 def spread(values: Sequence[float]) -> str:
