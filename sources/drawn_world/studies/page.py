@@ -44,7 +44,8 @@ def write(page: Path, told: str) -> None:
 def main(arguments: list[str]) -> int:
     """`python dev.py evaluate studies …`"""
     parser = argparse.ArgumentParser(prog="dev.py evaluate studies", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[[], *STUDIES], metavar="NAME", help=f"of {', '.join(STUDIES)}; none: all")
+    named = {"choices": [[], *STUDIES]}  # none at all is looked up, too
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(STUDIES)}; none: all", **named)
     parser.add_argument("--folder", type=Path, help="where the figures are kept")
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--speech", type=Path, help="a folder of recordings: real voices, for a study of their own")
