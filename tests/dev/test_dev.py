@@ -219,7 +219,7 @@ def test_all_tests_run_two_files_at_a_time_and_chosen_ones_one_by_one():
         dev.command_line(dev.Host(Path("host"), None), "test", extra) for extra in ([], ["-m", "fast"], ["-k", "speech"])
     )
     for many in (every, fast):
-        assert many[many.index("-n") :][:4] == ["-n", "2", "--dist", "loadfile"]
+        assert many[many.index("-n") :][:5] == ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     assert "-n" not in chosen
 
 

@@ -4,16 +4,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 from scipy import ndimage
 
 from drawn_world import FPS
-from drawn_world.studies import silence, speakers
+from drawn_world.studies import page, silence, speakers, voices
 from drawn_world.studies.people import Pair, person
 from drawn_world.studies.study import Study, evaluate, section, spread
 from drawn_world.studio import Sampling
 from drawn_world.world.performance import RATE, perform
 from drawn_world.world.portrait import draw, draw_all
+from fantasytalking_core.errors import FantasyTalkingError
 
 
 def syllables(seed: int, seconds: float) -> np.ndarray:
@@ -112,3 +114,22 @@ def test_a_study_is_made_once_and_told_with_its_standard_error(tmp_path):
 def test_nothing_is_told_of_what_was_not_made(tmp_path):
     assert section(Study("trial", "A trial", "", lambda *_: {}), Studio(), tmp_path, tmp_path) == []
     assert spread([]) == "" and spread([0.5]) == "0.50"
+
+
+def test_a_folder_without_recordings_is_no_study(tmp_path):
+    (tmp_path / "words.txt").write_text("not spoken")
+    with pytest.raises(FantasyTalkingError, match=r"no recording in .*: expected \*.wav, \*.flac"):
+        voices.study(tmp_path)
+    soundfile.write(tmp_path / "one.wav", np.zeros(RATE), RATE)
+    assert voices.study(tmp_path).people == 1
+
+
+def test_only_what_stands_between_the_marks_is_written(tmp_path):
+    path = tmp_path / "studies.md"
+    path.write_text(f"Words.\n{page.MARKS[0]}\nold\n{page.MARKS[1]}\nMore.\n", encoding="utf-8")
+    page.write(path, "new")
+    assert path.read_text(encoding="utf-8") == f"Words.\n{page.MARKS[0]}\n\nnew\n{page.MARKS[1]}\nMore.\n"
+    path.write_text("Words.", encoding="utf-8")
+    with pytest.raises(FantasyTalkingError, match="lacks the lines"):
+        page.write(path, "new")
+    assert path.read_text(encoding="utf-8") == "Words."

@@ -19,7 +19,7 @@ RUNNABLE = [path for path in TEMPLATES if path.stem != DUB]
 """All but a dub, which needs the weights of the face landmarker, and nobody has small ones."""
 GRAPH, APP = "graph", "app"
 WAYS = list(itertools.product((PINNED, NEWEST), (GRAPH, APP))) if ALL else [(PINNED, GRAPH), (NEWEST, APP)]
-NEW = (BASIC, TRY, LONG, SPEAKERS)
+NEW = (BASIC, LONG)
 """What runs in the newest frontend as well."""
 RUNS = [(way, path) for way in WAYS for path in RUNNABLE if ALL or way[0] == PINNED or path.stem in NEW]
 LANGUAGES = {PINNED: "en", NEWEST: "zh"}

@@ -7,6 +7,7 @@ Several processes may share the work, each with names of its own.
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def write(page: Path, told: str) -> None:
 def main(arguments: list[str]) -> int:
     """`python dev.py evaluate studies …`"""
     parser = argparse.ArgumentParser(prog="dev.py evaluate studies", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[[], *STUDIES], metavar="NAME", help=f"of {', '.join(STUDIES)}; none: all")
+    named = {"choices": [[], *STUDIES]}  # none at all is looked up, too
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(STUDIES)}; none: all", **named)
     parser.add_argument("--folder", type=Path, help="where the figures are kept")
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--speech", type=Path, help="a folder of recordings: real voices, for a study of their own")
@@ -51,14 +53,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where studies.md is")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    folder = chosen.folder or work_folder() / "studies"
-    studio = Studio(MODELS, MODELS, Sampling(), "adapter.safetensors")
+    folder, pictures = chosen.folder or work_folder() / "studies", chosen.docs / "studies"
     studies = [replace(study, people=chosen.people) for study in STUDIES.values()]
-    real = [voices.study(chosen.speech)] if chosen.speech else []
-    if not chosen.report_only:
-        for study in [*(each for each in studies if not chosen.names or each.name in chosen.names), *real]:
-            evaluate(study, studio, folder)
-    pictures = chosen.docs / "studies"
-    told = [line for study in [*studies, *real] for line in section(study, studio, folder, pictures)]
-    write(chosen.docs / "studies.md", "\n".join(told))
+    try:
+        real = [voices.study(chosen.speech)] if chosen.speech else []
+        studio = Studio(MODELS, MODELS, Sampling(), "adapter.safetensors")
+        if not chosen.report_only:
+            for study in [*(each for each in studies if not chosen.names or each.name in chosen.names), *real]:
+                evaluate(study, studio, folder)
+        told = [line for study in [*studies, *real] for line in section(study, studio, folder, pictures)]
+        write(chosen.docs / "studies.md", "\n".join(told))
+    except FantasyTalkingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
