@@ -5,7 +5,8 @@ With FANTASYTALKING_PAGES=all both in both (CONTRIBUTING.md).
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from run import describe
@@ -34,20 +35,31 @@ EXPECTED = {
 
 
 @pytest.fixture(scope="module")
-def opened(request, browser, server) -> Iterator[Page]:
-    """The page of a frontend, and whether templates are shown in it as graphs or as apps."""
-    frontend, way = request.param
-    running, language = server(DEMO, frontend), LANGUAGES[frontend]
-    page = Page(browser, running.address, SIZE, Comfy__Locale=language, Comfy__VueNodes__Enabled=False)
-    page.base, page.way = running.base, way
-    yield page
-    page.close()
+def pages(browser, server) -> Iterator[Callable[[str, str], Page]]:
+    """Opens the page of a frontend for templates as graphs, once, or as apps, anew: an app over another one is a broken view."""
+    graphs: dict[str, Page] = {}
+    with ExitStack() as stack:
+
+        def opened(frontend: str, way: str) -> Page:
+            if way == GRAPH and frontend in graphs:
+                return graphs[frontend]
+            running, language = server(DEMO, frontend), LANGUAGES[frontend]
+            page = Page(browser, running.address, SIZE, Comfy__Locale=language, Comfy__VueNodes__Enabled=False)
+            stack.callback(page.close)
+            page.base, page.way = running.base, way
+            if way == GRAPH:
+                graphs[frontend] = page
+            return page
+
+        yield opened
 
 
 @pytest.fixture
-def page(opened, picture) -> Page:
-    picture(opened)
-    return opened
+def page(request, pages, picture) -> Page:
+    page = pages(*request.param)
+    page.do("closeAll")
+    picture(page)
+    return page
 
 
 def in_demo_size(page: Page, workflow: dict) -> None:
@@ -68,9 +80,7 @@ def video(page: Page, prompt: str) -> str:
     return said
 
 
-@pytest.mark.parametrize(
-    ("opened", "path"), RUNS, indirect=["opened"], ids=[f"{path.stem}-{'-'.join(way)}" for way, path in RUNS]
-)
+@pytest.mark.parametrize(("page", "path"), RUNS, indirect=["page"], ids=[f"{path.stem}-{'-'.join(way)}" for way, path in RUNS])
 def test_a_template_runs_to_a_video(page, path):
     page.open_template(path.stem)
     page.show(app=False)
@@ -80,7 +90,7 @@ def test_a_template_runs_to_a_video(page, path):
     assert video(page, page.run()).startswith(EXPECTED.get(path.stem, USUAL))
 
 
-@pytest.mark.parametrize("opened", [way for way in WAYS if way[0] == PINNED or ALL], indirect=True, ids="-".join)
+@pytest.mark.parametrize("page", [way for way in WAYS if way[0] == PINNED or ALL], indirect=True, ids="-".join)
 @pytest.mark.parametrize("word", ["Talking", "Long", "Two"])
 def test_a_blueprint_runs_to_a_video(page, word):
     (path,) = (path for path in BLUEPRINTS if path.stem.startswith(word))
@@ -98,7 +108,7 @@ def test_from_an_empty_page_to_a_running_app_it_is_a_few_clicks(browser, server,
     assert page.clicks_to_a_running_app(TRY) <= 8
 
 
-@pytest.mark.parametrize("opened", WAYS, indirect=True, ids="-".join)
+@pytest.mark.parametrize("page", WAYS, indirect=True, ids="-".join)
 def test_what_a_node_in_a_box_warns_of_is_a_message_of_the_page(page):
     """Nobody sees the node there, nor any node in app mode."""
     (path,) = (path for path in RUNNABLE if path.stem == SPEAKERS)
