@@ -106,8 +106,12 @@ class Page:
         self.settle()
 
     def without_errors(self) -> None:
-        """From now on without the message over the canvas, which comes at some time after a template whose models are missing."""
-        self.page.add_style_tag(content="[data-testid=error-overlay] { display: none }")
+        """From now on without the message over the canvas, which comes at some time after a template whose models are missing.
+
+        Not by `add_style_tag`, which fails where the page asks for an address that it may not at that moment.
+        """
+        style = "Object.assign(document.createElement('style'), {textContent: '[data-testid=error-overlay] { display: none }'})"
+        self.page.evaluate(f"() => void document.head.append({style})")
 
     def error(self) -> str:
         """The message over the canvas that follows a run: what kind of error, and at which node."""
