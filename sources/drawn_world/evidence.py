@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.files import complete
 
-from . import FRAMES, SIZE, figures, measures
+from . import FRAMES, SIZE, figures, markdown, measures
 from .records import (
     COMPARED_WITH,
     NEUTRAL,
@@ -85,14 +84,7 @@ def report(archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampli
     pictures = docs / "evidence"
     pictures.mkdir(parents=True, exist_ok=True)
     _draw(pictures, found, archive, clips)
-    page = docs / "evidence.md"
-    text = page.read_text(encoding="utf-8") if page.is_file() else NEW.format(*MARKS)
-    if not all(mark in text for mark in MARKS):
-        raise FantasyTalkingError(f"{page} lacks the lines {' and '.join(MARKS)}, between which the figures are written.")
-    before, rest = text.split(MARKS[0], 1)
-    _, after = rest.split(MARKS[1], 1)
-    with complete(page) as partial:
-        partial.write_text(f"{before}{MARKS[0]}\n\n{section(found, len(clips), sampling)}\n{MARKS[1]}{after}", encoding="utf-8")
+    markdown.write_between(docs / "evidence.md", MARKS, section(found, len(clips), sampling), NEW.format(*MARKS))
 
 
 def section(found: Records, clips: int, sampling: Sampling) -> str:
@@ -152,7 +144,7 @@ def ablation(found: Records) -> list[str]:
         if found[name]
     ]
     return [
-        *_table(head, rows),
+        *markdown.table(head, rows),
         "",
         "Synchrony: correlation of the mouth's opening, read from the picture, with the loudness of the speech. Motion: "
         f"pixels per frame of {SIZE} × {SIZE}, mean absolute optical flow inside and outside of the person, where there is "
@@ -178,7 +170,7 @@ def speech(found: Records) -> list[str]:
     ]
     lags = [record.lag for record in found[NEUTRAL]]
     return [
-        *_table(["correlation of the mouth", "mean ± standard deviation"], rows),
+        *markdown.table(["correlation of the mouth", "mean ± standard deviation"], rows),
         "",
         f"The lag at which the correlation is best, within ±{measures.MAX_LAG} frames: median {np.median(lags):g}, within "
         f"{NEAR} frames of 0 in {near(found[NEUTRAL])} of the videos (the drawn clips: {near(found[TRUTH])}). Correlation "
@@ -211,7 +203,7 @@ def intensity(found: Records) -> list[str]:
                     ]
                 )
     return [
-        *_table(head, rows),
+        *markdown.table(head, rows),
         "",
         "Expression motion: flow inside of the face once the head is held still, pixels per frame. The paper moves both "
         "coefficients together.",
@@ -245,10 +237,6 @@ def _paired(found: Records, name: str, of: Callable[[Record], float], what: str)
 def _spread(values, digits: int) -> str:
     values = np.array(list(values))
     return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}" if len(values) else ""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def _draw(folder: Path, found: Records, archive: Archive, clips: Sequence[Clip]) -> None:

@@ -25,15 +25,13 @@ from fantasytalking_core.files import complete
 from fantasytalking_core.latent_grid import clip_length_from, latent_frames, video_frames
 from fantasytalking_core.sampling import long_take
 
-from . import FPS, LONG_FRAMES, measures
-from .recipe import work_folder
+from . import FPS, LONG_FRAMES, markdown, measures
+from .markdown import spread
+from .recipe import SHIPPED, work_folder
+from .studies.people import person as at_rest
 from .studio import Clip, Given, Sampling, Studio
-from .world import videos
-from .world.figure import Pose, landmarks
-from .world.portrait import draw
 from .world.voices import RATE, speech
 
-MODELS = Path(__file__).resolve().parent / "models"
 ADAPTER = "adapter.safetensors"
 PIECE = 69
 """Frames in which synchrony is measured: 3 s, and a clip by itself."""
@@ -83,9 +81,8 @@ class Scene:
 
 def person(number: int, frames: int) -> Clip:
     """Somebody who was never trained on, and as much speech."""
-    look = videos.look_of("test", number)
     said = speech("test", SPEECHES + number, frames / FPS + 1)[: int(frames / FPS * RATE)]
-    return Clip(look, draw(look, Pose())[None].astype(np.float32) / 255, said, landmarks(look, Pose()))
+    return at_rest(number, said)
 
 
 Made = tuple[np.ndarray, list[int]]
@@ -268,7 +265,7 @@ class Archive:
     frames: int
 
     def _path(self, way: str, number: int) -> Path:
-        files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(MODELS.rglob("*")) if path.is_file()]
+        files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(SHIPPED.rglob("*")) if path.is_file()]
         made = hashlib.sha256(json.dumps([files, asdict(self.sampling), self.frames]).encode()).hexdigest()[:12]
         return self.folder / f"{way.replace('/', '-').replace(' ', '_')}-{number:02}-{made}"
 
@@ -296,7 +293,7 @@ def evaluate(archive: Archive, ways: Sequence[str], people: int) -> None:
         if not missing:
             continue
         if studio is None:
-            studio = Studio(MODELS, MODELS, archive.sampling)
+            studio = Studio(SHIPPED, SHIPPED, archive.sampling)
             folder_paths.set_output_directory(str(output))
         clip = person(number, archive.frames)
         heard = studio.heard(clip.speech, archive.frames)
@@ -316,7 +313,7 @@ def table(archive: Archive, people: int) -> str:
         "", "people", "identity, first 10 s", "last 10 s", "last ÷ first", "synchrony", f"less {REFERENCE}",
         "its trend in a minute", "seams ÷ mean", "95 % ÷ mean", "other latent borders ÷ mean", "seams above 95 %",
     ]  # fmt: skip
-    rows = [head, ["---"] * len(head)]
+    rows = []
     whole = [archive.record(REFERENCE, number) for number in range(people)]
     for way in WAYS:
         found = {number: record for number in range(people) if (record := archive.record(way, number)) is not None}
@@ -345,19 +342,12 @@ def table(archive: Archive, people: int) -> str:
                 f"{sum(each > r.quantile for r in records for each in r.seams)} of {len(seams)}",
             ) if seams else ("", spread([r.quantile / r.mean for r in records], 2), "", "")),
         ])  # fmt: skip
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    return "\n".join(markdown.table(head, rows)) + "\n"
 
 
 def trend(values: Sequence[float]) -> float:
     """Of a straight line through the pieces: how much it rises in a minute."""
     return float(np.polyfit(np.arange(len(values)) * PIECE / FPS / 60, values, 1)[0])
-
-
-def spread(values: Sequence[float], digits: int, sign: str = "") -> str:
-    if not values:
-        return ""
-    mean = f"{np.mean(values):{sign}.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else mean
 
 
 def main(arguments: list[str]) -> int:

@@ -29,7 +29,7 @@ def syllables(seed: int) -> np.ndarray:
     return ndimage.gaussian_filter1d(steps, 400) * random.normal(0, 0.2, samples)
 
 
-@pytest.fixture(scope="module", params=[3, 14])
+@pytest.fixture(scope="module", params=[3, 8, 14])
 def talk(request) -> tuple[Look, np.ndarray, list[Pose], np.ndarray]:
     """A look, its speech, its poses and its frames, in lively motion."""
     look, sound = Look.random(request.param), syllables(request.param)

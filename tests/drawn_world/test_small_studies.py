@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from drawn_world import FPS
+from drawn_world.markdown import write_between
 from drawn_world.studies import page, silence, speakers, voices
 from drawn_world.studies.people import Pair, person
 from drawn_world.studies.study import Study, evaluate, section, spread
@@ -127,9 +128,9 @@ def test_a_folder_without_recordings_is_no_study(tmp_path):
 def test_only_what_stands_between_the_marks_is_written(tmp_path):
     path = tmp_path / "studies.md"
     path.write_text(f"Words.\n{page.MARKS[0]}\nold\n{page.MARKS[1]}\nMore.\n", encoding="utf-8")
-    page.write(path, "new")
+    write_between(path, page.MARKS, "new")
     assert path.read_text(encoding="utf-8") == f"Words.\n{page.MARKS[0]}\n\nnew\n{page.MARKS[1]}\nMore.\n"
     path.write_text("Words.", encoding="utf-8")
     with pytest.raises(FantasyTalkingError, match="lacks the lines"):
-        page.write(path, "new")
+        write_between(path, page.MARKS, "new")
     assert path.read_text(encoding="utf-8") == "Words."

@@ -14,31 +14,16 @@ from pathlib import Path
 import torch
 
 from fantasytalking_core.errors import FantasyTalkingError
-from fantasytalking_core.files import complete
 
 from .. import ROOT
-from ..recipe import work_folder
+from ..markdown import write_between
+from ..recipe import SHIPPED, work_folder
 from ..studio import Sampling, Studio
 from . import dubbing, economy, hearing, silence, speakers, voices
-from .study import evaluate, section
+from .study import Study, evaluate, section
 
 STUDIES = {module.STUDY.name: module.STUDY for module in (silence, speakers, dubbing, hearing, economy)}
-MODELS = ROOT / "sources/drawn_world/models"
 MARKS = ("<!-- from here on: written by `python dev.py evaluate studies` -->", "<!-- up to here -->")
-
-
-def write(page: Path, told: str) -> None:
-    """What stands between MARKS.
-
-    Raises:
-        FantasyTalkingError: the page lacks them.
-    """
-    text = page.read_text(encoding="utf-8")
-    if not all(mark in text for mark in MARKS):
-        raise FantasyTalkingError(f"{page} lacks the lines {' and '.join(MARKS)}, between which the figures are written.")
-    before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-    with complete(page) as unfinished:
-        unfinished.write_text(f"{before}{MARKS[0]}\n\n{told}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +32,7 @@ def main(arguments: list[str]) -> int:
     named = {"choices": [[], *STUDIES]}  # none at all is looked up, too
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(STUDIES)}; none: all", **named)
     parser.add_argument("--folder", type=Path, help="where the figures are kept")
-    parser.add_argument("--people", type=int, default=8)
+    parser.add_argument("--people", type=int, default=Study.people)
     parser.add_argument("--speech", type=Path, help="a folder of recordings: real voices, for a study of their own")
     parser.add_argument("--report-only", action="store_true", help="make nothing, report what there is")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where studies.md is")
@@ -57,12 +42,12 @@ def main(arguments: list[str]) -> int:
     studies = [replace(study, people=chosen.people) for study in STUDIES.values()]
     try:
         real = [voices.study(chosen.speech)] if chosen.speech else []
-        studio = Studio(MODELS, MODELS, Sampling(), "adapter.safetensors")
+        studio = Studio(SHIPPED, SHIPPED, Sampling(), "adapter.safetensors")
         if not chosen.report_only:
             for study in [*(each for each in studies if not chosen.names or each.name in chosen.names), *real]:
                 evaluate(study, studio, folder)
         told = [line for study in [*studies, *real] for line in section(study, studio, folder, pictures)]
-        write(chosen.docs / "studies.md", "\n".join(told))
+        write_between(chosen.docs / "studies.md", MARKS, "\n".join(told))
     except FantasyTalkingError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -60,17 +60,14 @@ class Seen:
     clip: Clip
     frames: np.ndarray
     opening: np.ndarray
+    places: measures.Places
 
     @classmethod
     def of(cls, clip: Clip, frames: np.ndarray) -> "Seen":
         places = measures.Places.of(clip.look, clip.landmarks)
         both = np.concatenate([clip.reference[None], frames])
         shut, *opening = measures.mouth_opening(both, clip.reference, places)
-        return cls(clip, frames, np.array(opening) - shut)
-
-    @property
-    def places(self) -> measures.Places:
-        return measures.Places.of(self.clip.look, self.clip.landmarks)
+        return cls(clip, frames, np.array(opening) - shut, places)
 
     def steady(self) -> np.ndarray:
         return measures.steadied(self.frames, self.clip.reference, self.places.face)

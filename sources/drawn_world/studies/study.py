@@ -12,7 +12,7 @@ import numpy as np
 
 from fantasytalking_core.files import complete
 
-from .. import figures, measures
+from .. import figures, markdown, measures
 from ..studio import Studio
 
 Row = dict[str, float]
@@ -49,8 +49,7 @@ class Study:
 def evaluate(study: Study, studio: Studio, folder: Path) -> None:
     """Make and measure what is missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(study.people):
-        path = _path(study, studio, folder, number)
+    for number, path in enumerate(_paths(study, studio, folder)):
         if path.is_file():
             continue
         made = study.rows(studio, number)
@@ -63,8 +62,10 @@ def evaluate(study: Study, studio: Studio, folder: Path) -> None:
         logging.info("%s, person %d: %s", study.name, number, {name: row for name, (row, _) in made.items()})
 
 
-def _path(study: Study, studio: Studio, folder: Path, number: int) -> Path:
-    return folder / f"{study.name}-{number:02}-{study.made_with(studio)}.json"
+def _paths(study: Study, studio: Studio, folder: Path) -> list[Path]:
+    """Of the figures of each person."""
+    made_with = study.made_with(studio)
+    return [folder / f"{study.name}-{number:02}-{made_with}.json" for number in range(study.people)]
 
 
 def _label(name: str) -> str:
@@ -73,28 +74,25 @@ def _label(name: str) -> str:
 
 def section(study: Study, studio: Studio, folder: Path, pictures: Path) -> list[str]:
     """Heading, table and note in Markdown; mean ± standard error over the people. Its frames go to `pictures`."""
-    paths = [_path(study, studio, folder, number) for number in range(study.people)]
+    paths = _paths(study, studio, folder)
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
     if not found:
         return []
     columns = list(dict.fromkeys(column for each in found for row in each.values() for column in row))
-    lines = [["", *columns], ["---"] * (len(columns) + 1)]
-    for name in found[0]:
-        lines.append([name, *(spread([each[name][column] for each in found if column in each[name]]) for column in columns)])
+    rows = [
+        [name, *(spread([each[name][column] for each in found if column in each[name]]) for column in columns)]
+        for name in found[0]
+    ]
     shown = paths[0].with_suffix(".jpg")
     sheet = []
     if shown.is_file():
         pictures.mkdir(parents=True, exist_ok=True)
         (pictures / f"{study.name}.jpg").write_bytes(shown.read_bytes())
         sheet = ["", f"![{study.heading}]({pictures.name}/{study.name}.jpg)"]
-    table = ["| " + " | ".join(line) + " |" for line in lines]
+    table = markdown.table(["", *columns], rows)
     return [f"## {study.heading}", "", f"{len(found)} held-out people. {study.note}", "", *table, *sheet, ""]
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard error."""
-    if not values:
-        return ""
-    digits = 2 if abs(np.mean(values)) < 10 else 1
-    mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else mean
+    """With as many digits as are worth it."""
+    return markdown.spread(values, 2 if values and abs(np.mean(values)) < 10 else 1)
