@@ -138,11 +138,13 @@ def training_videos(folder: Path) -> videos.Videos:
 
 def train_vae(folder: Path) -> None:
     from . import vae
+    from .convolution import convolutions_as_2d
 
     path = folder / "models/vae.safetensors"
     if not path.is_file():
         half = videos.read(*(folder / "videos" / part for part in PARTS[::2]))  # in memory, all would be 2 GB
-        vae.train(half.frames, path, folder / "checkpoints/vae.pt")
+        with convolutions_as_2d():
+            vae.train(half.frames, path, folder / "checkpoints/vae.pt")
     vae.psnr(path, videos.read(folder / "videos/test").frames[:, :FRAMES])
 
 
@@ -179,13 +181,16 @@ def make_cache(folder: Path, name: str) -> None:
     from fantasytalking_core.training.data.prepare import PrepareSettings
     from fantasytalking_core.training.data.prepare import prepare as make
 
+    from .convolution import convolutions_as_2d
+
     def tell(done: int, total: int, where: str) -> None:
         if done % 40 == 0:
             logging.info("prepare %s: %s, video %d of %d", name, where, done, total)
 
     made = FOLDERS[name]
     settings = PrepareSettings(frames=made.frames, fps=FPS, width=made.people * SIZE, height=SIZE)
-    make(folder / "videos" / name, folder / "cache" / name, settings, encoders(folder / "models"), tell)
+    with convolutions_as_2d():
+        make(folder / "videos" / name, folder / "cache" / name, settings, encoders(folder / "models"), tell)
 
 
 def encoders(models: Path) -> "Encoders":
