@@ -35,7 +35,10 @@ def main(arguments: list[str]) -> int:
     from fantasytalking_core.host.start import start_host
 
     start_host(os.environ.get("FANTASYTALKING_BASE"))
-    return importlib.import_module(MODULES[name]).main(rest) or 0
+    from drawn_world.convolution import convolutions_as_2d
+
+    with convolutions_as_2d():
+        return importlib.import_module(MODULES[name]).main(rest) or 0
 
 
 if __name__ == "__main__":

@@ -138,13 +138,11 @@ def training_videos(folder: Path) -> videos.Videos:
 
 def train_vae(folder: Path) -> None:
     from . import vae
-    from .convolution import convolutions_as_2d
 
     path = folder / "models/vae.safetensors"
     if not path.is_file():
         half = videos.read(*(folder / "videos" / part for part in PARTS[::2]))  # in memory, all would be 2 GB
-        with convolutions_as_2d():
-            vae.train(half.frames, path, folder / "checkpoints/vae.pt")
+        vae.train(half.frames, path, folder / "checkpoints/vae.pt")
     vae.psnr(path, videos.read(folder / "videos/test").frames[:, :FRAMES])
 
 
