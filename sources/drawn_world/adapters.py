@@ -17,7 +17,7 @@ from fantasytalking_core.training.run.config import AudioSizes, Config, MotionSi
 from . import SEED, TEXT_ROWS
 from .loop import cheaper_products, device
 
-CLIP_STEPS, FRAME_STEPS = 300, 1500
+CLIP_STEPS, FRAME_STEPS = 300, 2700
 SHIPPED = "both"
 VARIANTS: dict[str, dict[str, Any]] = {
     SHIPPED: {},
@@ -51,7 +51,7 @@ def config(variant: str, folder: Path) -> Config:
         gradient_checkpointing=False,
         workers=0,
         checkpoint_every=50,
-        keep=8,
+        keep=12,
         sample_every=0,
     )
     return replace(shipped, **VARIANTS[variant])
