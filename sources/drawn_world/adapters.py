@@ -9,15 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from fantasytalking_core.adapter.file import save_adapter
 from fantasytalking_core.adapter.identity import IdentitySizes
 from fantasytalking_core.commands.run import trainer_of
-from fantasytalking_core.training.export import export
+from fantasytalking_core.training.run import checkpoints
 from fantasytalking_core.training.run.config import AudioSizes, Config, MotionSizes, Stage
 
 from . import SEED, TEXT_ROWS
 from .loop import cheaper_products, device
 
 CLIP_STEPS, FRAME_STEPS = 300, 2700
+EVERY, AVERAGED = 50, 8
+"""Steps between checkpoints, and of how many of the last ones the adapter is the mean: the rate does not fall towards the end.
+As much in synchrony as the last one, and nearer to the portrait."""
 SHIPPED = "both"
 VARIANTS: dict[str, dict[str, Any]] = {
     SHIPPED: {},
@@ -50,8 +56,8 @@ def config(variant: str, folder: Path) -> Config:
         seed=SEED,
         gradient_checkpointing=False,
         workers=0,
-        checkpoint_every=50,
-        keep=12,
+        checkpoint_every=EVERY,
+        keep=AVERAGED,
         sample_every=0,
     )
     return replace(shipped, **VARIANTS[variant])
@@ -66,8 +72,15 @@ def train(variant: str, folder: Path) -> Path:
     with cheaper_products(device()):
         trainer_of(settings).run()
     path = settings.output / "adapter.safetensors"
-    path.unlink(missing_ok=True)
-    export(settings.output, path)
+    average(settings.output, path)
     if variant == SHIPPED:
         shutil.copyfile(path, folder / "models" / path.name)
     return path
+
+
+def average(run: Path, path: Path) -> None:
+    """Write the mean of the adapters in a run's checkpoints, with what the last one says of itself."""
+    adapters = [checkpoints.load_adapter(folder) for folder in checkpoints.all_of(run)]
+    last = adapters[-1]
+    means = {key: torch.stack([each.weights[key].double() for each in adapters]).mean(0) for key in last.weights}
+    save_adapter(path, {key: mean.to(last.weights[key].dtype) for key, mean in means.items()}, last.metadata)

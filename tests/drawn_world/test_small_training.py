@@ -149,3 +149,23 @@ def test_a_run_of_the_trainer_becomes_an_adapter_file(small, folder, dit, monkey
     assert path == folder / "runs" / variant / "adapter.safetensors" and read_adapter(path).parts == parts
     assert small.adapters.train(variant, folder) == path  # from its last checkpoint: nothing is left to do
     assert (folder / "models" / "adapter.safetensors").is_file() == (variant == "both")
+
+
+def test_an_adapter_is_the_mean_of_its_runs_last_checkpoints(small, folder, dit, monkeypatch):
+    settings = replace(
+        small.adapters.config("clip", folder),
+        stages=(Stage("clip", 3),),
+        batch_size=2,
+        checkpoint_every=1,
+        keep=2,
+        warmup_steps=0,
+    )
+    settings = replace(settings, output=folder / "runs" / "averaged")
+    monkeypatch.setattr(small.adapters, "config", lambda *_: settings)
+    found = read_adapter(small.adapters.train("clip", folder))
+    second, third = (read_adapter(settings.output / f"checkpoints/step_0000000{step}/adapter.safetensors") for step in (2, 3))
+    key = max(found.weights, key=lambda each: (second.weights[each] - third.weights[each]).abs().max())
+    assert not torch.equal(second.weights[key], third.weights[key])
+    for name, value in found.weights.items():
+        torch.testing.assert_close(value, (second.weights[name] + third.weights[name]) / 2)
+    assert found.metadata["steps"] == "3"
