@@ -38,8 +38,10 @@ REFINE = Plan(steps=1200, rate=1e-3, muon=0.015, warmup=50, average=0.99, weight
 """Goes on from the averaged weights, with SQUARED in the loss and LONG pieces: what the causal convolutions remember reaches
 far back, and after 9 frames it is not yet what it is after 33 (measured: 28 dB there, 20 dB here, without this)."""
 LONG = (33, 4)
-FINISH = Plan(steps=250, rate=1e-3, muon=0.008, warmup=30, average=0.99, weight_decay=0.0, checkpoint_every=25)
-"""The decoder alone, on WHOLE pictures, whose borders are those that it will see. The latents stay what they are."""
+FINISH = Plan(steps=700, rate=1e-3, muon=0.008, warmup=30, average=0.99, weight_decay=0.0, checkpoint_every=25)
+"""The decoder alone, on WHOLE pictures, whose borders are those that it will see. The latents stay what they are.
+
+Measured: after 50 steps 28.2 dB, and the colours of a video run away within its 33 frames; after 700 they stay, 30.7 dB."""
 WHOLE = (33, 1)
 SQUARED = 6.0
 """Weight of the squared error, by which PSNR is measured, beside the absolute one, which learns edges faster."""
