@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -264,10 +265,14 @@ class Archive:
     sampling: Sampling
     frames: int
 
-    def _path(self, way: str, number: int) -> Path:
+    @cached_property
+    def made_with(self) -> str:
+        """What all takes depend on, in short."""
         files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(SHIPPED.rglob("*")) if path.is_file()]
-        made = hashlib.sha256(json.dumps([files, asdict(self.sampling), self.frames]).encode()).hexdigest()[:12]
-        return self.folder / f"{way.replace('/', '-').replace(' ', '_')}-{number:02}-{made}"
+        return hashlib.sha256(json.dumps([files, asdict(self.sampling), self.frames]).encode()).hexdigest()[:12]
+
+    def _path(self, way: str, number: int) -> Path:
+        return self.folder / f"{way.replace('/', '-').replace(' ', '_')}-{number:02}-{self.made_with}"
 
     def record(self, way: str, number: int) -> Record | None:
         path = self._path(way, number).with_suffix(".json")
