@@ -45,6 +45,10 @@ class Passes:
         return found.detach()
 
     def _recorded(self, batch: Sequence[torch.Tensor]) -> Recording:
+        with batch[0].device:  # what the host makes of numbers too: a copy from the CPU can't be recorded
+            return self._record(batch)
+
+    def _record(self, batch: Sequence[torch.Tensor]) -> Recording:
         read = tuple(value.clone() for value in batch)
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
