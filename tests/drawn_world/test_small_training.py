@@ -14,7 +14,7 @@ from fantasytalking_core.training.data.sample import Sample
 from fantasytalking_core.training.run.config import Stage
 from support import training
 
-STEPS = 4
+STEPS, AGAIN = 4, 2
 
 
 def small_sample(seed: int, latent_frames: int, tokens: int, people: int = 1) -> Sample:
@@ -52,22 +52,23 @@ def folder(tmp_path_factory) -> Path:
 
 
 def train_dit(small, folder: Path, path: Path, steps: int = STEPS, stop: int | None = None) -> None:
-    """With a checkpoint after every step; broken off before step `stop`."""
+    """With a checkpoint after every step; broken off before step `stop`, counted through both plans."""
     plan = small.plan(steps=steps, rate=1e-3, warmup=1, average=0.5, checkpoint_every=1)
     sizes, batches = small.dit.Sizes(dim=48, heads=2, layers=2, ffn_dim=64), Interrupted(small.dit.Batches(2, 1, 1, 4), stop)
     caches = {kind: folder / "cache" / name for kind, name in (("short", "train"), ("long", "long"), ("pairs", "pairs"))}
-    small.dit.train(caches, path, path.with_suffix(".pt"), plan, sizes, batches)
+    small.dit.train(caches, path, path.with_suffix(".pt"), plan, replace(plan, steps=AGAIN), sizes, batches)
 
 
 class Interrupted:
     """Batches until a step at which the training is broken off."""
 
     def __init__(self, batches, stop: int | None) -> None:
-        self.kind, self.batches, self.stop = batches.kind, batches, stop
+        self.kind, self.batches, self.stop, self.drawn = batches.kind, batches, stop, 0
 
     def size(self, step: int) -> int:
-        if step == self.stop:
+        if self.drawn == self.stop:
             raise KeyboardInterrupt
+        self.drawn += 1
         return self.batches.size(step)
 
 
@@ -102,10 +103,11 @@ def test_a_new_dit_is_wan21_i2v_of_10_million_weights_and_says_nothing_yet(small
     assert all(value.isfinite().all() for value in made.parameters()) and not made.head.head.weight.any()
 
 
-def test_a_training_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one(small, folder, dit, tmp_path):
+@pytest.mark.parametrize("stop", [2, STEPS + 1])
+def test_a_training_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one(small, folder, dit, tmp_path, stop):
     path = tmp_path / "dit.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        train_dit(small, folder, path, stop=2)
+        train_dit(small, folder, path, stop=stop)
     assert not path.exists()
     train_dit(small, folder, path)
     one, other = load_file(dit), load_file(path)
