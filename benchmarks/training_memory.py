@@ -1,10 +1,11 @@
 """What training takes of a GPU's memory, by choice of settings: counted, not measured.
 
     python dev.py run benchmarks/training_memory.py
+    python dev.py run benchmarks/training_memory.py --measured "all three"
 
 A whole training step of the trainer, forward and backward, on the host's DiT of Wan2.1 I2V 14B, with tensors that have shapes
 and no numbers (PyTorch's FakeTensorMode): every one that comes and goes is counted, and the peak is theirs. What a GPU takes
-beyond them is not in it: CUDA's own context, the kernels' workspaces, and the gaps that its allocator leaves.
+beyond them is not in it: CUDA's own context, the kernels' workspaces, and the gaps that its allocator leaves. `--measured` takes the same step on the GPU that is there.
 """
 
 from host_model import random_model  # noqa: F401  before what looks for a GPU: it says whether there is one
@@ -84,12 +85,14 @@ def dit_of(choice: Choice) -> TrainingDit:
     """The host's own, with the weights' type as it would be on a GPU that computes in bf16."""
     config = choice.config
     sizes = {"dim": choice.dim, "ffn_dim": choice.ffn, "num_heads": choice.dim // 128, "num_layers": choice.blocks}
-    dit = WanModel(model_type="i2v", in_dim=36, out_dim=16, text_dim=TEXT, **sizes, operations=comfy.ops.disable_weight_init)
     held = torch.bfloat16 if config.weight_dtype == "default" else torch.float8_e4m3fn
+    operations = comfy.ops.disable_weight_init
+    dit = WanModel(model_type="i2v", in_dim=36, out_dim=16, text_dim=TEXT, **sizes, operations=operations, dtype=held)
     patcher = comfy.sd.load_diffusion_model_state_dict(
         dict(dit.state_dict()), model_options={"dtype": held}, disable_dynamic=True
     )
     patcher.model.manual_cast_dtype = torch.bfloat16
+    patcher.model.to(torch.get_default_device())
     return TrainingDit(patcher, config.gradient_checkpointing)
 
 
@@ -162,6 +165,18 @@ def peak_of(choice: Choice) -> tuple[Held, int]:
     return held, live.peak
 
 
+def measured(choice: Choice) -> str:
+    """What PyTorch's allocator holds in the step at its highest, against what is counted of it."""
+    torch.cuda.reset_peak_memory_stats()
+    with torch.device("cuda"):
+        held, step = peak_of(choice)
+    counted = held.together - held.moments + step  # the optimizer isn't there
+    taken, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    clip = f"{choice.frames} frames of {choice.size} x {choice.size}"
+    sizes = f"counted {counted / 1e9:.1f} GB, allocated {taken / 1e9:.1f} GB, reserved {reserved / 1e9:.1f} GB"
+    return f"{choice.name}, {clip}, without moments: {sizes}"
+
+
 def row(choice: Choice, held: Held, step: int) -> str:
     """Of the table in docs/training.md."""
     together = (held.together + step) / 1e9
@@ -172,8 +187,14 @@ def row(choice: Choice, held: Held, step: int) -> str:
 
 
 def main() -> None:
-    command_line(__doc__).parse_args()
+    parser = command_line(__doc__)
+    parser.add_argument("--measured", metavar="NAME", help="a row of the table, by its name")
+    name = parser.parse_args().measured
     for choice in CHOICES:
+        if name is not None:
+            if choice.name == name:
+                print(measured(choice), flush=True)
+            continue
         print(row(choice, *counted(choice)), flush=True)
 
 
