@@ -13,7 +13,7 @@ import numpy as np
 
 from fantasytalking_core.errors import FantasyTalkingError
 
-from . import FRAMES, SIZE, figures, markdown, measures
+from . import FRAMES, SIZE, figures, markdown, measures, single_videos
 from .records import (
     COMPARED_WITH,
     NEUTRAL,
@@ -84,11 +84,16 @@ def report(archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampli
     pictures = docs / "evidence"
     pictures.mkdir(parents=True, exist_ok=True)
     _draw(pictures, found, archive, clips)
-    markdown.write_between(docs / "evidence.md", MARKS, section(found, len(clips), sampling), NEW.format(*MARKS))
+    single = single_videos.told(archive, found, clips, float(np.mean([record.identity for record in found[STRANGER]])))
+    markdown.write_between(docs / "evidence.md", MARKS, section(found, len(clips), sampling, single), NEW.format(*MARKS))
 
 
-def section(found: Records, clips: int, sampling: Sampling) -> str:
-    """All that is written: tables, and the pictures' places."""
+def section(found: Records, clips: int, sampling: Sampling, single: Sequence[str]) -> str:
+    """All that is written: tables, and the pictures' places.
+
+    Args:
+        single: what `single_videos.told` says.
+    """
     counts = sorted({len(found[name]) for name in SETTINGS} - {0})
     seeds = len({record.seed for record in found[NEUTRAL]})
     settings = ", ".join(f"{name} {value:g}" for name, value in asdict(sampling).items())
@@ -105,6 +110,8 @@ def section(found: Records, clips: int, sampling: Sampling) -> str:
             "### The speech that is heard",
             "",
             *speech(found),
+            "",
+            *single,
             "",
             "![Best lags](evidence/lags.png)",
             "",

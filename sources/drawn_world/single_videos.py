@@ -1,0 +1,45 @@
+"""What single videos are like: a mean says nothing of the one that falls apart."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import measures
+from .records import NEUTRAL, THROUGH_VAE, Archive, Job, Record
+from .studio import Clip
+
+IN_TIME = 0.5
+"""Synchrony that anyone sees."""
+PART = 1 / 3
+"""Of the way from the portrait to another person: no frame is to be farther."""
+
+
+def frame_distances(frames: np.ndarray, clip: Clip) -> np.ndarray:
+    """`[F]`: `measures.identity_distance` of each of the frames `[F, H, W, 3]` of a clip's portrait."""
+    places = measures.Places.of(clip.look, clip.landmarks)
+    steady = measures.steadied(frames, clip.reference, places.face)
+    return np.array([measures.identity_distance(frame[None], clip.reference, places) for frame in steady])
+
+
+def told(archive: Archive, found: dict[str, list[Record]], clips: Sequence[Clip], stranger: float) -> list[str]:
+    """How many videos are in time, and how far their farthest frames are from the portrait.
+
+    Args:
+        stranger: identity distance of another person.
+    """
+    synchronies = np.array([record.synchrony for record in found[NEUTRAL]])
+    lines = [
+        f"Synchrony is at least {IN_TIME:g} in {np.mean(synchronies >= IN_TIME):.0%} of the videos; "
+        f"they range from {synchronies.min():.2f} to {synchronies.max():.2f}."
+    ]
+    for name, what in ((NEUTRAL, "A video's farthest frame"), (THROUGH_VAE, "That of the drawn clips through the VAE")):
+        farthest = [
+            frame_distances(archive.frames(Job(name, record.clip, record.seed)), clips[record.clip]).max() for record in found[name]
+        ]
+        if farthest:
+            far = sum(distance > PART * stranger for distance in farthest)
+            lines.append(
+                f"{what} is at {np.mean(farthest):.1f} from the portrait in the mean, at {max(farthest):.1f} at most; in {far} of "
+                f"{len(farthest)} videos it is beyond {PART * stranger:.1f}, a third of the way to another person."
+            )
+    return [" ".join(lines)]
