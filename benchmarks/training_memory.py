@@ -5,7 +5,8 @@
 
 A whole training step of the trainer, forward and backward, on the host's DiT of Wan2.1 I2V 14B, with tensors that have shapes
 and no numbers (PyTorch's FakeTensorMode): every one that comes and goes is counted, and the peak is theirs. What a GPU takes
-beyond them is not in it: CUDA's own context, the kernels' workspaces, and the gaps that its allocator leaves. `--measured` takes the same step on the GPU that is there.
+beyond them is not in it: CUDA's own context, the kernels' workspaces, and the gaps that its allocator leaves. `--measured`
+takes the same step on the GPU that is there.
 """
 
 from host_model import random_model  # noqa: F401  before what looks for a GPU: it says whether there is one

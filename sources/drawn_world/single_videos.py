@@ -34,12 +34,13 @@ def told(archive: Archive, found: dict[str, list[Record]], clips: Sequence[Clip]
     ]
     for name, what in ((NEUTRAL, "A video's farthest frame"), (THROUGH_VAE, "That of the drawn clips through the VAE")):
         farthest = [
-            frame_distances(archive.frames(Job(name, record.clip, record.seed)), clips[record.clip]).max() for record in found[name]
+            frame_distances(archive.frames(Job(name, record.clip, record.seed)), clips[record.clip]).max()
+            for record in found[name]
         ]
         if farthest:
             far = sum(distance > PART * stranger for distance in farthest)
             lines.append(
-                f"{what} is at {np.mean(farthest):.1f} from the portrait in the mean, at {max(farthest):.1f} at most; in {far} of "
-                f"{len(farthest)} videos it is beyond {PART * stranger:.1f}, a third of the way to another person."
+                f"{what} is at {np.mean(farthest):.1f} from the portrait in the mean, at {max(farthest):.1f} at most; in "
+                f"{far} of {len(farthest)} videos it is beyond {PART * stranger:.1f}, a third of the way to another person."
             )
     return [" ".join(lines)]
