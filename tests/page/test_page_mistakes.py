@@ -83,7 +83,7 @@ MISTAKES = {
     "an adapter of another model": Mistake(
         BASIC,
         [("set", "FantasyTalkingDiTLoader", "adapter_name", mistakes.OTHER_WIDTH)],
-        "The adapter was made for a DiT of 2 blocks of width 256, the model has 6 of width 192:",
+        "The adapter was made for a DiT of 2 blocks of width 256, the model has 6 of width 256:",
         "FantasyTalking DiT Loader",
     ),
 }
