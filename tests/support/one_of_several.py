@@ -70,6 +70,7 @@ def main(host: Path, pack: Path, folder: Path, output: Path, changes: str = "{}"
     found = train(folder, output, batch_size=1, **json.loads(changes))
     found["sharded"] = sharded_gradients(folder, output.with_name(f"{output.name}_sharded"), **json.loads(changes))
     torch.save(found, f"{output}.{found['process']}.pt")
+    torch.distributed.barrier()  # one that ends while the other is still asking may be aborted
     torch.distributed.destroy_process_group()
 
 
