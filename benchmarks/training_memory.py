@@ -189,14 +189,14 @@ def row(choice: Choice, held: Held, step: int) -> str:
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("--measured", metavar="NAME", help="a row of the table, by its name")
+    names = [choice.name for choice in CHOICES]
+    parser.add_argument("--measured", choices=names, metavar="NAME", help="rows of the table, by their name")
     name = parser.parse_args().measured
     for choice in CHOICES:
-        if name is not None:
-            if choice.name == name:
-                print(measured(choice), flush=True)
-            continue
-        print(row(choice, *counted(choice)), flush=True)
+        if name is None:
+            print(row(choice, *counted(choice)), flush=True)
+        elif choice.name == name:
+            print(measured(choice), flush=True)
 
 
 if __name__ == "__main__":

@@ -84,11 +84,11 @@ def report(archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampli
     pictures = docs / "evidence"
     pictures.mkdir(parents=True, exist_ok=True)
     _draw(pictures, found, archive, clips)
-    single = single_videos.told(archive, found, clips, float(np.mean([record.identity for record in found[STRANGER]])))
+    single = single_videos.told(archive, found, clips)
     markdown.write_between(docs / "evidence.md", MARKS, section(found, len(clips), sampling, single), NEW.format(*MARKS))
 
 
-def section(found: Records, clips: int, sampling: Sampling, single: Sequence[str]) -> str:
+def section(found: Records, clips: int, sampling: Sampling, single: str) -> str:
     """All that is written: tables, and the pictures' places.
 
     Args:
@@ -111,7 +111,7 @@ def section(found: Records, clips: int, sampling: Sampling, single: Sequence[str
             "",
             *speech(found),
             "",
-            *single,
+            single,
             "",
             "![Best lags](evidence/lags.png)",
             "",

@@ -32,7 +32,8 @@ class Passes:
             return self._computed(batch)
         shapes = tuple(value.shape for value in batch)
         if shapes not in self.recordings:
-            self.recordings[shapes] = self._recorded(batch)
+            with batch[0].device:  # what the host makes of numbers too: a copy from the CPU can't be recorded
+                self.recordings[shapes] = self._recorded(batch)
         graph, read, found = self.recordings[shapes]
         for place, value in zip(read, batch, strict=True):
             place.copy_(value)
@@ -45,10 +46,6 @@ class Passes:
         return found.detach()
 
     def _recorded(self, batch: Sequence[torch.Tensor]) -> Recording:
-        with batch[0].device:  # what the host makes of numbers too: a copy from the CPU can't be recorded
-            return self._record(batch)
-
-    def _record(self, batch: Sequence[torch.Tensor]) -> Recording:
         read = tuple(value.clone() for value in batch)
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import measures
-from .records import NEUTRAL, THROUGH_VAE, Archive, Job, Record
+from .records import NEUTRAL, STRANGER, THROUGH_VAE, Archive, Job, Record
 from .studio import Clip
 
 IN_TIME = 0.5
@@ -21,12 +21,9 @@ def frame_distances(frames: np.ndarray, clip: Clip) -> np.ndarray:
     return np.array([measures.identity_distance(frame[None], clip.reference, places) for frame in steady])
 
 
-def told(archive: Archive, found: dict[str, list[Record]], clips: Sequence[Clip], stranger: float) -> list[str]:
-    """How many videos are in time, and how far their farthest frames are from the portrait.
-
-    Args:
-        stranger: identity distance of another person.
-    """
+def told(archive: Archive, found: dict[str, list[Record]], clips: Sequence[Clip]) -> str:
+    """How many videos are in time, and how far their farthest frames are from the portrait."""
+    limit = PART * np.mean([record.identity for record in found[STRANGER]])
     synchronies = np.array([record.synchrony for record in found[NEUTRAL]])
     lines = [
         f"Synchrony is at least {IN_TIME:g} in {np.mean(synchronies >= IN_TIME):.0%} of the videos; "
@@ -38,9 +35,9 @@ def told(archive: Archive, found: dict[str, list[Record]], clips: Sequence[Clip]
             for record in found[name]
         ]
         if farthest:
-            far = sum(distance > PART * stranger for distance in farthest)
+            far = sum(distance > limit for distance in farthest)
             lines.append(
                 f"{what} is at {np.mean(farthest):.1f} from the portrait in the mean, at {max(farthest):.1f} at most; in "
-                f"{far} of {len(farthest)} videos it is beyond {PART * stranger:.1f}, a third of the way to another person."
+                f"{far} of {len(farthest)} videos it is beyond {limit:.1f}, a third of the way to another person."
             )
-    return [" ".join(lines)]
+    return " ".join(lines)

@@ -147,7 +147,7 @@ def test_the_figures_of_the_page():
     found["no_identity"] = [record("no_identity", 0, identity=8.0), record("no_identity", 1, identity=6.0)]
     found["expression_0.1"] = [record("expression_0.1", 0, expression=0.1), record("expression_0.1", 1, expression=0.5)]
     found["expression_1.0"] = [record("expression_1.0", 0, expression=0.3), record("expression_1.0", 1, expression=0.6)]
-    page = evidence.section(found, 2, Sampling(), ["Single videos."])
+    page = evidence.section(found, 2, Sampling(), "Single videos.")
     assert "| both | 0.60 ± 0.10 |" in page and "| both, trained without identity | 0.60 ± 0.00 |" in page
     assert "clip stage only" not in page and "another person is at 25 ± 5." in page
     assert "| with the speech of the other clips, which did not | 0.10 ± 0.16 |" in page
@@ -171,6 +171,7 @@ def test_a_video_whose_last_frame_shows_another_person_is_counted():
             return broken if job.seed else kept
 
     found = {NEUTRAL: [record(NEUTRAL, 0, synchrony=0.4), record(NEUTRAL, 0, seed=1, synchrony=0.9)], THROUGH_VAE: []}
-    (line,) = single_videos.told(Kept(), found, [clip], stranger=25.0)
+    found[STRANGER] = [record(STRANGER, 0, identity=20.0), record(STRANGER, 1, identity=30.0)]
+    line = single_videos.told(Kept(), found, [clip])
     assert "at least 0.5 in 50% of the videos; they range from 0.40 to 0.90." in line
     assert "in 1 of 2 videos it is beyond 8.3, a third" in line
