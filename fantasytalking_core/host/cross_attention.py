@@ -5,8 +5,7 @@ with, and the output projection `o`, whose input is the sum of what they gave. T
 attention function lies between the two is nobody's concern: the host's, of whatever version and calling convention,
 another pack's override of it, or a whole forward function in the place of the host's, as long as it calls these modules.
 
-The hooks are there in every call, also without speech, and kept out of torch.compile's traces, which do not notice hooks
-that come and go.
+The hooks are there in every call, also without speech: with `hooked`, a model that was compiled keeps one trace for both.
 """
 
 from collections.abc import Iterator
@@ -16,28 +15,27 @@ from typing import Any
 import torch
 
 from ..errors import FantasyTalkingError
+from .hooks import hooked
 from .model_call import Call
 
 
 @contextmanager
 def joined(dit: Any, call: Call, *blocks: int) -> Iterator[None]:
     """While this lasts, what the call adds joins the cross-attention of these blocks of the DiT, or of all."""
-    with ExitStack() as hooks:
+    with ExitStack() as watched:
         for index in blocks or range(len(dit.blocks)):
-            for handle in _watch(dit.blocks[index].cross_attn, index, call):
-                hooks.callback(handle.remove)
+            watched.enter_context(_watched(dit.blocks[index].cross_attn, index, call))
         yield
 
 
-def _watch(cross_attention: Any, block: int, call: Call) -> Iterator[Any]:
+@contextmanager
+def _watched(cross_attention: Any, block: int, call: Call) -> Iterator[None]:
     queries: dict[torch.Size, torch.Tensor] = {}
 
-    @torch.compiler.disable
     def keep(module: torch.nn.Module, args: Any, query: torch.Tensor) -> None:
         if call.adds:
             queries[query.shape] = query  # normalized attention guidance makes several, of parts of the batch
 
-    @torch.compiler.disable
     def join(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
         if not call.adds:
             return None
@@ -51,5 +49,5 @@ def _watch(cross_attention: Any, block: int, call: Call) -> Iterator[Any]:
             )
         return call.add(attended, query, cross_attention.num_heads, block), *others
 
-    yield cross_attention.norm_q.register_forward_hook(keep)
-    yield cross_attention.o.register_forward_pre_hook(join)
+    with hooked(cross_attention.norm_q, after=keep), hooked(cross_attention.o, before=join):
+        yield

@@ -6,17 +6,18 @@ from typing import Any
 
 import torch
 
+from .hooks import hooked
+
 
 @contextmanager
 def timestep_embedding_plus(dit: torch.nn.Module, motion: torch.Tensor | None) -> Iterator[None]:
     """While a model call lasts, `motion` `[B, C]` is added to the DiT's timestep embedding.
 
     The host has no patch point there. A hook on this device's own module, for the duration of the call, leaves nothing
-    behind. It is there in every call, also where nothing is added, and kept out of torch.compile's traces: these do not
-    notice hooks that come and go.
+    behind. It is there in every call, also where nothing is added: with `hooked`, a model that was compiled keeps one trace
+    for both.
     """
 
-    @torch.compiler.disable
     def add(module: torch.nn.Module, args: Any, embedding: torch.Tensor) -> torch.Tensor | None:
         if motion is None:
             return None
@@ -24,8 +25,5 @@ def timestep_embedding_plus(dit: torch.nn.Module, motion: torch.Tensor | None) -
         rows = motion.repeat_interleave(embedding.shape[0] // motion.shape[0], dim=0)
         return embedding + rows.to(embedding)
 
-    handle = dit.get_submodule("time_embedding").register_forward_hook(add)
-    try:
+    with hooked(dit.get_submodule("time_embedding"), after=add):
         yield
-    finally:
-        handle.remove()

@@ -267,28 +267,7 @@ def test_easycache_skips_steps_of_all_three_passes(host, run, model, adapter, wa
     assert len(watch.windows) == computed[0] * (1 + len(others))
 
 
-# ------------------------------------------------------------------------------------- torch.compile, other patches
-
-
-@pytest.mark.parametrize(("backend", "keys"), [("aot_eager", ["diffusion_model"]), ("inductor", ["diffusion_model.blocks.0"])])
-def test_with_torch_compile_it_is_the_same_in_every_kind_of_call(host, run, model, adapter, backend, keys):
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-    from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
-
-    positive, negative, latent = clip(17)
-    heard = hear(run, positive, negative, speech(host, 17))
-    patched = apply(run, model, adapter)
-    compiled = patched.clone(disable_dynamic=True)
-    torch._dynamo.reset()
-    set_torch_compile_wrapper(
-        compiled, backend, options={"guard_filter_fn": skip_torch_compile_dict} if backend == "inductor" else None, keys=keys
-    )
-    other = hear(run, positive, negative, speech(host, 17, seed=4))
-    for conds in (heard, (positive, negative), other, heard):  # with speech, without, with another, with the first again
-        one = {"steps": 1}  # what is compiled anew costs more than all that is computed
-        close(ksample(run, compiled, *conds, latent, **one), ksample(run, patched, *conds, latent, **one))
-        if conds[0] is not positive:
-            close(sample(run, compiled, *conds, latent, **one), sample(run, patched, *conds, latent, **one))
+# ------------------------------------------------------------------------------------------------- other patches
 
 
 @pytest.mark.parametrize("first", ["theirs", "ours"])

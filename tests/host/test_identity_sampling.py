@@ -293,19 +293,6 @@ def test_two_people_in_two_areas_keep_their_own_faces(host, run, model, adapter,
     assert (mixed[..., 2:] - picture(face, face)[..., 2:]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["embedding", "tokens"])
-def test_with_torch_compile_it_is_the_same(host, run, model, adapter, face, tokens, kind):
-    positive, negative, latent = clip(5)
-    conditioning = see(run, positive, negative, speech(host, 5), face if kind == "embedding" else tokens)
-    patched = apply(run, model, adapter)
-    expected = sample(run, patched, *conditioning, latent, steps=1)
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    compiled = patched.clone()
-    set_torch_compile_wrapper(compiled, backend="eager")
-    torch.testing.assert_close(sample(run, compiled, *conditioning, latent, steps=1), expected, atol=1e-4, rtol=0)
-
-
 def test_all_three_passes_see_the_face(host, run, model, adapter, face, monkeypatch):
     seen = []
     call = host.core("host.model_call")

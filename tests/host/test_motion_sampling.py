@@ -148,27 +148,6 @@ def test_nothing_stays_on_the_model(host, run, model, adapter):
     assert torch.equal(ksample(run, model, positive, negative, latent, steps=1), plain)
 
 
-@pytest.mark.parametrize("compiled_before", [False, True])
-def test_with_torch_compile_it_is_the_same(host, run, model, adapter, compiled_before):
-    """Also where the model was compiled without motion before."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    torch._dynamo.reset()
-    positive, negative, latent = clip(5)
-    voice = speech(host, 5)
-    patched = apply(run, model, adapter)
-    compiled = patched.clone(disable_dynamic=True)
-    set_torch_compile_wrapper(compiled, "eager", keys=["diffusion_model"])
-    if compiled_before:
-        plain = model.clone(disable_dynamic=True)
-        set_torch_compile_wrapper(plain, "eager", keys=["diffusion_model"])
-        ksample(run, plain, positive, negative, latent, steps=1)
-    for how in (intensity(run, 0.9, 0.2), None, intensity(run, 0.1, 0.4), intensity(run, 0.9, 0.2)):
-        conditioning = move(run, positive, negative, voice, how)
-        expected = sample(run, patched, *conditioning, latent, steps=1)
-        torch.testing.assert_close(sample(run, compiled, *conditioning, latent, steps=1), expected, atol=1e-4, rtol=0)
-
-
 def test_every_context_window_moves(host, run, model, adapter):
     positive, negative, latent = clip(29)
     windows = run(

@@ -1,0 +1,105 @@
+"""Models that were compiled: speech, face and motion in them, also where the plain model was compiled and ran before."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from support import identity, motion
+from support.runs import apply, clip, ksample, sample, speech
+
+WHOLE, BLOCK = ["diffusion_model"], ["diffusion_model.blocks.0"]
+ONE = {"steps": 1}
+"""What is compiled anew costs more than all that is computed."""
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def compiled(model, backend: str, keys: list[str]):
+    """As the host's TorchCompileModel does it; backends without a compiler trace and guard in the same way."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+    from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
+
+    model = model.clone(disable_dynamic=True)
+    options = {"guard_filter_fn": skip_torch_compile_dict} if backend == "inductor" else None
+    set_torch_compile_wrapper(model, backend, options=options, keys=keys)
+    return model
+
+
+def adapter_of(run, base_directory, part):
+    """The reference's audio weights with random ones of another part, from a file."""
+    path = base_directory / "models" / "fantasytalking" / part.NAME
+    if not path.exists():
+        part.write(path)
+    return run("FantasyTalkingAdapterLoader", adapter_name=part.NAME)[0]
+
+
+def conditionings(host, run, positive, negative) -> dict[str, tuple]:
+    def of(seed: int, **more) -> tuple:
+        return run("FantasyTalkingConditioning", positive=positive, negative=negative, speech=speech(host, 5, seed), **more)
+
+    def moved(expression: float, body: float) -> dict:
+        return {"motion": run("FantasyTalkingMotionIntensity", expression=expression, body=body)[0]}
+
+    core = host.core("adapter.identity")
+    tokens = torch.randn(257, 1280, generator=torch.Generator().manual_seed(9))
+    return {
+        "speech": of(3),
+        "other speech": of(4),
+        "face": of(3, identity=core.FaceEmbedding(identity.embedding())),
+        "face by CLIP": of(3, identity=core.FaceTokens(tokens)),
+        "lively": of(3, **moved(0.9, 0.2)),
+        "calm": of(3, **moved(0.1, 0.4)),
+    }
+
+
+def same(run, traced, plain, conditioning, latent, **settings) -> None:
+    ours, expected = (sample(run, of, *conditioning, latent, **ONE, **settings) for of in (traced, plain))
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [(identity, ("speech", "face", "face by CLIP", "other speech")), (motion, ("lively", "speech", "calm", "lively"))],
+    ids=["speech and face", "motion"],
+)
+def test_after_the_plain_model_it_is_as_without(host, run, model, base_directory, part, names):
+    """A trace without them is there already, for one row and for two."""
+    positive, negative, latent = clip(5)
+    before = compiled(model, "eager", WHOLE)
+    for cfg in (1.0, 3.0):
+        ksample(run, before, positive, negative, latent, cfg=cfg, **ONE)
+    patched = apply(run, model, adapter_of(run, base_directory, part))
+    traced, found = compiled(patched, "eager", WHOLE), conditionings(host, run, positive, negative)
+    for name in names:
+        same(run, traced, patched, found[name], latent)
+
+
+def test_so_it_is_with_a_block_by_the_real_compiler(host, run, model, adapter):
+    positive, negative, latent = clip(5)
+    ksample(run, compiled(model, "inductor", BLOCK), positive, negative, latent, cfg=1.0, **ONE)
+    patched = apply(run, model, adapter)
+    traced, found = compiled(patched, "inductor", BLOCK), conditionings(host, run, positive, negative)
+    for name in ("speech", "other speech"):
+        same(run, traced, patched, found[name], latent, text_cfg=1.0, audio_cfg=1.0)
+
+
+def test_with_and_without_speech_in_turns_nothing_is_compiled_again(host, run, model, adapter):
+    from torch._dynamo.utils import counters
+
+    positive, negative, latent = clip(5)
+    patched = apply(run, model, adapter)
+    traced, plain = compiled(patched, "eager", WHOLE), compiled(model, "eager", WHOLE)
+    found, graphs = conditionings(host, run, positive, negative)["speech"], []
+    counters.clear()
+    for _ in range(3):
+        same(run, traced, patched, found, latent, text_cfg=1.0)
+        without, expected = (ksample(run, of, positive, negative, latent, cfg=1.0, **ONE) for of in (plain, model))
+        torch.testing.assert_close(without, expected, atol=1e-4, rtol=0)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert 0 < graphs[0] == graphs[1] == graphs[2]
