@@ -1,11 +1,13 @@
-"""Demo only: lets the host's loaders give stand-ins for UMT5-XXL and CLIP ViT-H, which can not be made small.
+"""Demo only, as a pack beside this one: what stands in for what can not be made small, and the small VAE in less time.
 
-The demo's files of these names hold no weights. The stand-ins are the pack's own (fantasytalking_core/host/stand_ins.py); this
-one lies in custom_nodes beside the pack, as a link to the repository's folder.
+The demo's files of UMT5-XXL and CLIP ViT-H hold no weights: the host's loaders give the pack's own stand-ins
+(fantasytalking_core/host/stand_ins.py) for them. And a CPU gets the 3D convolutions that suit so few channels
+(sources/drawn_world/convolution.py), for as long as the server runs.
 """
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import nodes
 
 STAND_IN = "fantasytalking demo stand-in"
 """The format that such a file's metadata names."""
+UNTIL_THE_END = ExitStack()
 
 
 def is_stand_in(path: str) -> bool:
@@ -45,9 +48,12 @@ class DemoExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> DemoExtension:
-    sys.path.append(str(Path(__file__).resolve().parents[2]))  # last: what the host has goes first
+    root = Path(__file__).resolve().parents[2]
+    sys.path.extend([str(root), str(root / "sources")])  # last: what the host has goes first
+    from drawn_world.convolution import convolutions_as_2d
     from fantasytalking_core.host.stand_ins import StandInImageEncoder, StandInTextEncoder
 
+    UNTIL_THE_END.enter_context(convolutions_as_2d())
     standing_in(nodes.CLIPLoader, "text_encoders", StandInTextEncoder)
     standing_in(nodes.CLIPVisionLoader, "clip_vision", StandInImageEncoder)
     return DemoExtension()
