@@ -12,7 +12,7 @@ from settings import in_demo_size
 from workflow import to_api
 
 from support import ROOT
-from support.templates import BASIC, BASIC_0_2, TEMPLATES, named, read, skip_without_newer_nodes
+from support.templates import BASIC, BASIC_0_2, TEMPLATES, named, node_of, read, skip_without_newer_nodes
 
 NAME, VALUE = "appended", 0.25
 """The first new input and its default, as support/appended_inputs has them. That package is the server's to import: it
@@ -64,8 +64,7 @@ def test_the_basic_template_runs(later, form):
     """Of the API's form, the nodes of now say which inputs there are."""
     running, info = later
     prompt = in_demo_size(to_api(named(BASIC), info if form.startswith("as the page") else before(info)))
-    for node in prompt.values():
-        if node["class_type"] == "FantasyTalkingSampler":
-            node["inputs"]["steps"] = 1
+    node_of(prompt, "FantasyTalkingSampler")["steps"] = 1
+    node_of(prompt, "FantasyTalkingEncodeSpeech")["length"] = 17
     outputs = asyncio.run(run_prompt(running.address, prompt))
-    assert describe(saved_video(outputs)).startswith("384x384, 81 frames at 23 per second, 3.5")
+    assert describe(saved_video(outputs)).startswith("384x384, 17 frames at 23 per second, 0.7")

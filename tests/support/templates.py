@@ -145,6 +145,13 @@ def node_of(prompt: dict, kind: str) -> dict[str, Any]:
     return inputs
 
 
+def nodes_of(prompt: dict, kind: str) -> list[dict[str, Any]]:
+    """The inputs of every node of a class, of which there is one at least."""
+    found = [node["inputs"] for node in prompt.values() if node["class_type"] == kind]
+    assert found, f"no {kind}"
+    return found
+
+
 def class_of(prompt: dict, *kinds: str) -> str:
     """The one of these classes that a graph has a node of."""
     (kind,) = {node["class_type"] for node in prompt.values()} & {*kinds}
