@@ -104,9 +104,9 @@ def test_a_head_is_held_still(seed):
     assert after < 0.3 * before
 
 
-def test_expression_is_what_moves_within_the_head(talk):
+def test_expression_is_what_moves_within_the_head():
     """Of a head that stays in the picture's plane: what a turn or a nod does to its picture is held still in part only."""
-    look, sound, _, _ = talk
+    look, sound = Look.random(3), syllables(3)
     amounts = {}
     for expression, body in ((0.1, 0.5), (0.5, 0.5), (1.0, 0.5), (0.5, 0.0), (0.5, 1.0)):
         poses = [replace(pose, turn=0, nod=0) for pose in perform(sound, FRAMES, FPS, expression, body, seed=2)]

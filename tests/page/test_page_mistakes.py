@@ -133,7 +133,7 @@ def make(page: Page, mistake: Mistake) -> str:
 def test_a_mistake_is_said_within_one_click(page, mistake):
     make(page, mistake)
     message = page.error()
-    if not page.reads(mistake.said, seconds=3):
+    if not page.reads(mistake.said, seconds=0.4):
         page.show_errors()
     assert page.reads(mistake.said, seconds=3), f"the page says: {message} {page.panel()}"
     assert mistake.node in page.panel() + message
