@@ -31,11 +31,9 @@ def compiled(model, backend: str, keys: list[str]):
     return model
 
 
-def adapter_of(run, base_directory, part):
+def adapter_of(run, adapters, part):
     """The reference's audio weights with random ones of another part, from a file."""
-    path = base_directory / "models" / "fantasytalking" / part.NAME
-    if not path.exists():
-        part.write(path)
+    part.write(adapters / part.NAME)
     return run("FantasyTalkingAdapterLoader", adapter_name=part.NAME)[0]
 
 
@@ -68,13 +66,13 @@ def same(run, traced, plain, conditioning, latent, **settings) -> None:
     [(identity, ("speech", "face", "face by CLIP", "other speech")), (motion, ("lively", "speech", "calm", "lively"))],
     ids=["speech and face", "motion"],
 )
-def test_after_the_plain_model_it_is_as_without(host, run, model, base_directory, part, names):
+def test_after_the_plain_model_it_is_as_without(host, run, model, adapters, part, names):
     """A trace without them is there already, for one row and for two."""
     positive, negative, latent = clip(5)
     before = compiled(model, "eager", WHOLE)
     for cfg in (1.0, 3.0):
         ksample(run, before, positive, negative, latent, cfg=cfg, **ONE)
-    patched = apply(run, model, adapter_of(run, base_directory, part))
+    patched = apply(run, model, adapter_of(run, adapters, part))
     traced, found = compiled(patched, "eager", WHOLE), conditionings(host, run, positive, negative)
     for name in names:
         same(run, traced, patched, found[name], latent)

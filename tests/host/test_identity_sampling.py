@@ -13,11 +13,9 @@ STRENGTHS = {"audio_strength": 1.0, "identity_strength": 0.5}
 
 
 @pytest.fixture
-def adapter(base_directory, run):
+def adapter(adapters, run):
     """The reference's audio weights with random identity weights, from a file."""
-    path = base_directory / "models" / "fantasytalking" / identity.NAME
-    if not path.exists():
-        identity.write(path)
+    identity.write(adapters / identity.NAME)
     return run("FantasyTalkingAdapterLoader", adapter_name=identity.NAME)[0]
 
 
@@ -166,12 +164,12 @@ def test_with_audio_strength_zero_the_face_still_counts(host, run, model, adapte
     assert torch.equal(both, alone)
 
 
-def test_a_freshly_initialised_module_leaves_the_model_bit_identical(host, run, model, base_directory, face):
+def test_a_freshly_initialised_module_leaves_the_model_bit_identical(host, run, model, adapters, face):
     torch.manual_seed(0)
     audio = read_adapter(path_of_reference(host))
     fresh = Adapter(audio.audio, identity.WIDTHS)
     weights = {**fresh.state_dict(), **audio.weights}
-    save_adapter(base_directory / "models" / "fantasytalking" / "fresh.safetensors", weights, fresh.metadata())
+    save_adapter(adapters / "fresh.safetensors", weights, fresh.metadata())
     adapter = run("FantasyTalkingAdapterLoader", adapter_name="fresh.safetensors")[0]
     positive, negative, latent = clip(13)
     voice = speech(host, 13)

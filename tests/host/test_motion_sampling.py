@@ -15,11 +15,9 @@ from support.runs import Watch, apply, clip, ksample, sample, speech
 
 
 @pytest.fixture
-def adapter(base_directory, run):
+def adapter(adapters, run):
     """The reference's audio weights with random motion weights, from a file."""
-    path = base_directory / "models" / "fantasytalking" / motion.NAME
-    if not path.exists():
-        motion.write(path)
+    motion.write(adapters / motion.NAME)
     return run("FantasyTalkingAdapterLoader", adapter_name=motion.NAME)[0]
 
 
@@ -113,11 +111,11 @@ def test_without_motion_nothing_is_added(host, run, model, adapter):
     assert torch.equal(ksample(run, apply(run, model, adapter), positive, negative, latent), plain)
 
 
-def test_a_fresh_network_leaves_the_model_bit_identical(host, run, model, base_directory):
+def test_a_fresh_network_leaves_the_model_bit_identical(host, run, model, adapters):
     torch.manual_seed(0)
     audio = read_adapter(host.core("host.folders").adapter_path("reference.safetensors"))
     fresh = Adapter(audio.audio, motion=MotionWidths(model=256, hidden=8))
-    path = base_directory / "models" / "fantasytalking" / "fresh_motion.safetensors"
+    path = adapters / "fresh_motion.safetensors"
     save_adapter(path, {**fresh.state_dict(), **audio.weights}, fresh.metadata())
     patched = apply(run, model, run("FantasyTalkingAdapterLoader", adapter_name=path.name)[0])
     positive, negative, latent = clip(5)
@@ -279,14 +277,13 @@ HELD = "The adapter's training data did not tell how much the body moves: body s
 
 
 @pytest.fixture
-def without_body(base_directory, run):
+def without_body(adapters, run):
     """The adapter's weights, trained on data that did not tell how the body moves."""
-    path = base_directory / "models" / "fantasytalking" / "without_body.safetensors"
-    if not path.exists():
-        motion.write(path)
-        whole = read_adapter(path)
-        ranges = {"expression": [0.001, 0.003], "body": None, "map": "log"}
-        save_adapter(path, whole.weights, {"motion_ranges": json.dumps(ranges)})
+    path = adapters / "without_body.safetensors"
+    motion.write(path)
+    whole = read_adapter(path)
+    ranges = {"expression": [0.001, 0.003], "body": None, "map": "log"}
+    save_adapter(path, whole.weights, {"motion_ranges": json.dumps(ranges)})
     return run("FantasyTalkingAdapterLoader", adapter_name=path.name)[0]
 
 

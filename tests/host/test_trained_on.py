@@ -14,14 +14,13 @@ ENCODER = "w600k_r50.onnx (174383860 bytes)"
 
 
 @pytest.fixture
-def adapter(base_directory, run):
+def adapter(adapters, run):
     """Random identity weights, trained with ENCODER as a cache's index has it."""
-    path = base_directory / "models" / "fantasytalking" / "trained_encoder.safetensors"
-    if not path.exists():
-        identity.write(path)
-        known = read_adapter(path)
-        data = json.dumps({"samples": 3, "encoders": {"vae": "tiny", "face": ENCODER}})
-        save_adapter(path, known.weights, {**known.metadata, "data": data})
+    path = adapters / "trained_encoder.safetensors"
+    identity.write(path)
+    known = read_adapter(path)
+    data = json.dumps({"samples": 3, "encoders": {"vae": "tiny", "face": ENCODER}})
+    save_adapter(path, known.weights, {**known.metadata, "data": data})
     return run("FantasyTalkingAdapterLoader", adapter_name=path.name)[0]
 
 
