@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch._inductor.config
 
 from support import identity, motion
 from support.runs import apply, clip, ksample, sample, speech
@@ -16,7 +17,8 @@ ONE = {"steps": 1}
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     torch._dynamo.reset()
-    yield
+    with torch._inductor.config.patch(compile_threads=1):  # or it starts processes, for kernels this small
+        yield
     torch._dynamo.reset()
 
 
