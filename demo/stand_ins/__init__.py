@@ -1,8 +1,8 @@
-"""Demo only, as a pack beside this one: what stands in for what can not be made small, and the small VAE in less time.
+"""Demo only, as a pack beside this one: stand-ins for what can not be made small, and faster 3D convolutions.
 
 The demo's files of UMT5-XXL and CLIP ViT-H hold no weights: the host's loaders give the pack's own stand-ins
-(fantasytalking_core/host/stand_ins.py) for them. And a CPU gets the 3D convolutions that suit so few channels
-(sources/drawn_world/convolution.py), for as long as the server runs.
+(fantasytalking_core/host/stand_ins.py) for them. On a CPU, 3D convolutions are computed as suits the few channels of the small
+VAE (sources/drawn_world/convolution.py).
 """
 
 import sys
@@ -20,6 +20,7 @@ import nodes
 STAND_IN = "fantasytalking demo stand-in"
 """The format that such a file's metadata names."""
 UNTIL_THE_END = ExitStack()
+"""Keeps what holds for as long as the server runs."""
 
 
 def is_stand_in(path: str) -> bool:

@@ -9,9 +9,9 @@ import torch._inductor.config
 from support import identity, motion
 from support.runs import apply, clip, ksample, sample, speech
 
-WHOLE, BLOCK = ["diffusion_model"], ["diffusion_model.blocks.0"]
+WHOLE, BLOCKS = ["diffusion_model"], ["diffusion_model.blocks.0", "diffusion_model.blocks.1"]
 ONE = {"steps": 1}
-"""What is compiled anew costs more than all that is computed."""
+"""One step: what is compiled anew costs more than all that is computed."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,27 +64,31 @@ def same(run, traced, plain, conditioning, latent, **settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "names"),
-    [(identity, ("speech", "face", "face by CLIP", "other speech")), (motion, ("lively", "speech", "calm", "lively"))],
-    ids=["speech and face", "motion"],
+    ("keys", "part", "names"),
+    [
+        (WHOLE, identity, ("speech", "face", "face by CLIP", "other speech")),
+        (BLOCKS, identity, ("speech", "face")),
+        (WHOLE, motion, ("lively", "speech", "calm", "lively")),
+    ],
+    ids=["speech and face", "speech and face block by block", "motion"],
 )
-def test_after_the_plain_model_it_is_as_without(host, run, model, adapters, part, names):
+def test_after_the_plain_model_it_is_as_without(host, run, model, adapters, keys, part, names):
     """A trace without them is there already, for one row and for two."""
     positive, negative, latent = clip(5)
-    before = compiled(model, "eager", WHOLE)
+    before = compiled(model, "eager", keys)
     for cfg in (1.0, 3.0):
         ksample(run, before, positive, negative, latent, cfg=cfg, **ONE)
     patched = apply(run, model, adapter_of(run, adapters, part))
-    traced, found = compiled(patched, "eager", WHOLE), conditionings(host, run, positive, negative)
+    traced, found = compiled(patched, "eager", keys), conditionings(host, run, positive, negative)
     for name in names:
         same(run, traced, patched, found[name], latent)
 
 
 def test_so_it_is_with_a_block_by_the_real_compiler(host, run, model, adapter):
     positive, negative, latent = clip(5)
-    ksample(run, compiled(model, "inductor", BLOCK), positive, negative, latent, cfg=1.0, **ONE)
+    ksample(run, compiled(model, "inductor", BLOCKS[:1]), positive, negative, latent, cfg=1.0, **ONE)
     patched = apply(run, model, adapter)
-    traced, found = compiled(patched, "inductor", BLOCK), conditionings(host, run, positive, negative)
+    traced, found = compiled(patched, "inductor", BLOCKS[:1]), conditionings(host, run, positive, negative)
     for name in ("speech", "other speech"):
         same(run, traced, patched, found[name], latent, text_cfg=1.0, audio_cfg=1.0)
 
@@ -103,3 +107,20 @@ def test_with_and_without_speech_in_turns_nothing_is_compiled_again(host, run, m
         torch.testing.assert_close(without, expected, atol=1e-4, rtol=0)
         graphs.append(counters["stats"]["unique_graphs"])
     assert 0 < graphs[0] == graphs[1] == graphs[2]
+
+
+def test_what_another_pack_has_put_in_the_place_of_a_modules_forward_stays_there(host):
+    hooked = host.core("host.hooks").hooked
+    module = torch.nn.Linear(2, 2)
+    theirs = module.forward = lambda x: x + 1
+    x = torch.ones(1, 2)
+    with hooked(module, before=lambda module, args: (2 * args[0],), after=lambda module, args, out: 10 * out):
+        assert torch.equal(module(x), torch.full((1, 2), 30.0))
+    assert module.forward is theirs and torch.equal(module(x), x + 1)
+    del module.forward
+    with pytest.raises(RuntimeError, match="in the middle"), hooked(module, after=lambda module, args, out: out):
+        raise RuntimeError("in the middle")
+    assert "forward" not in vars(module) and not module._forward_hooks
+    with hooked(module):
+        later = module.forward = lambda x: x - 1
+    assert module.forward is later

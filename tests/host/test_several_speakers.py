@@ -152,6 +152,7 @@ def in_fp8(run, model, tmp_path):
 def compiled(run, model, tmp_path):
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
+    torch._dynamo.reset()
     model = model.clone()
     set_torch_compile_wrapper(model, backend="eager", keys=["diffusion_model.blocks.0"])
     return model
