@@ -184,12 +184,6 @@ def watch(host, monkeypatch):
 
 
 @pytest.fixture
-def adapters(models) -> Path:
-    """The folder of the adapter loader's files."""
-    return models / "fantasytalking"
-
-
-@pytest.fixture
 def models(host, base_directory, monkeypatch):
     """The host's models folder; what a test puts into it is gone after the test."""
     models = base_directory / "models"

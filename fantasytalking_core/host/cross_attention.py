@@ -5,7 +5,7 @@ with, and the output projection `o`, whose input is the sum of what they gave. T
 attention function lies between the two is nobody's concern: the host's, of whatever version and calling convention,
 another pack's override of it, or a whole forward function in the place of the host's, as long as it calls these modules.
 
-The hooks are there in every call, also without speech: with `hooked`, a model that was compiled keeps one trace for both.
+The hooks are there in every call, also without speech (see `hooked`).
 """
 
 from collections.abc import Iterator

@@ -15,7 +15,8 @@ After = Callable[[torch.nn.Module, Any, torch.Tensor], torch.Tensor | None]
 def hooked(module: torch.nn.Module, before: Before | None = None, after: After | None = None) -> Iterator[None]:
     """While this lasts, `before` changes what the module is called with, and `after` what it gives.
 
-    The hooks stay out of torch.compile's traces, or those of the call that was traced would run in every later one.
+    The hooks stay out of torch.compile's traces, or those of the call that was traced would run in every later one. A model
+    that was compiled keeps one trace where they are there in every call, also in those that they change nothing of.
     """
     with ExitStack() as kept:
         kept.enter_context(_noticed(module))

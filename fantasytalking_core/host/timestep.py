@@ -14,8 +14,7 @@ def timestep_embedding_plus(dit: torch.nn.Module, motion: torch.Tensor | None) -
     """While a model call lasts, `motion` `[B, C]` is added to the DiT's timestep embedding.
 
     The host has no patch point there. A hook on this device's own module, for the duration of the call, leaves nothing
-    behind. It is there in every call, also where nothing is added: with `hooked`, a model that was compiled keeps one trace
-    for both.
+    behind. It is there in every call, also where nothing is added (see `hooked`).
     """
 
     def add(module: torch.nn.Module, args: Any, embedding: torch.Tensor) -> torch.Tensor | None:

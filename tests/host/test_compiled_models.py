@@ -7,7 +7,7 @@ import torch
 import torch._inductor.config
 
 from support import identity, motion
-from support.runs import apply, clip, ksample, sample, speech
+from support.runs import adapter_with, apply, clip, compiled, ksample, sample, speech
 
 WHOLE, BLOCKS = ["diffusion_model"], ["diffusion_model.blocks.0", "diffusion_model.blocks.1"]
 ONE = {"steps": 1}
@@ -20,23 +20,6 @@ def fresh() -> Iterator[None]:
     with torch._inductor.config.patch(compile_threads=1):  # or it starts processes, for kernels this small
         yield
     torch._dynamo.reset()
-
-
-def compiled(model, backend: str, keys: list[str]):
-    """As the host's TorchCompileModel does it; backends without a compiler trace and guard in the same way."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-    from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
-
-    model = model.clone(disable_dynamic=True)
-    options = {"guard_filter_fn": skip_torch_compile_dict} if backend == "inductor" else None
-    set_torch_compile_wrapper(model, backend, options=options, keys=keys)
-    return model
-
-
-def adapter_of(run, adapters, part):
-    """The reference's audio weights with random ones of another part, from a file."""
-    part.write(adapters / part.NAME)
-    return run("FantasyTalkingAdapterLoader", adapter_name=part.NAME)[0]
 
 
 def conditionings(host, run, positive, negative) -> dict[str, tuple]:
@@ -58,30 +41,32 @@ def conditionings(host, run, positive, negative) -> dict[str, tuple]:
     }
 
 
-def same(run, traced, plain, conditioning, latent, **settings) -> None:
-    ours, expected = (sample(run, of, *conditioning, latent, **ONE, **settings) for of in (traced, plain))
+def same(run, traced, plain, conditioning, latent, by=sample, **settings) -> None:
+    ours, expected = (by(run, of, *conditioning, latent, **ONE, **settings) for of in (traced, plain))
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
-    ("keys", "part", "names"),
+    ("backend", "keys", "part", "names"),
     [
-        (WHOLE, identity, ("speech", "face", "face by CLIP", "other speech")),
-        (BLOCKS, identity, ("speech", "face")),
-        (WHOLE, motion, ("lively", "speech", "calm", "lively")),
+        ("aot_eager", WHOLE, identity, ("speech", "face", "face by CLIP", "other speech")),
+        ("eager", BLOCKS, identity, ("speech", "face")),
+        ("aot_eager", WHOLE, motion, ("lively", "speech", "calm", "lively")),
     ],
     ids=["speech and face", "speech and face block by block", "motion"],
 )
-def test_after_the_plain_model_it_is_as_without(host, run, model, adapters, keys, part, names):
+def test_after_the_plain_model_it_is_as_without(host, run, model, models, backend, keys, part, names):
     """A trace without them is there already, for one row and for two."""
     positive, negative, latent = clip(5)
-    before = compiled(model, "eager", keys)
+    before = compiled(model, backend, keys)
     for cfg in (1.0, 3.0):
         ksample(run, before, positive, negative, latent, cfg=cfg, **ONE)
-    patched = apply(run, model, adapter_of(run, adapters, part))
-    traced, found = compiled(patched, "eager", keys), conditionings(host, run, positive, negative)
+    patched = apply(run, model, adapter_with(part, run, models))
+    traced, found = compiled(patched, backend, keys), conditionings(host, run, positive, negative)
     for name in names:
         same(run, traced, patched, found[name], latent)
+    for conditioning in ((positive, negative), found["speech"]):
+        same(run, traced, patched, conditioning, latent, by=ksample)
 
 
 def test_so_it_is_with_a_block_by_the_real_compiler(host, run, model, adapter):
@@ -103,8 +88,7 @@ def test_with_and_without_speech_in_turns_nothing_is_compiled_again(host, run, m
     counters.clear()
     for _ in range(3):
         same(run, traced, patched, found, latent, text_cfg=1.0)
-        without, expected = (ksample(run, of, positive, negative, latent, cfg=1.0, **ONE) for of in (plain, model))
-        torch.testing.assert_close(without, expected, atol=1e-4, rtol=0)
+        same(run, plain, model, (positive, negative), latent, by=ksample, cfg=1.0)
         graphs.append(counters["stats"]["unique_graphs"])
     assert 0 < graphs[0] == graphs[1] == graphs[2]
 

@@ -7,16 +7,14 @@ from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.file import read_adapter, save_adapter
 from fantasytalking_core.speech.windows import PADDING
 from support import identity
-from support.runs import Watch, clip, hear, ksample, sample, speech
+from support.runs import Watch, adapter_with, clip, hear, ksample, sample, speech
 
 STRENGTHS = {"audio_strength": 1.0, "identity_strength": 0.5}
 
 
 @pytest.fixture
-def adapter(adapters, run):
-    """The reference's audio weights with random identity weights, from a file."""
-    identity.write(adapters / identity.NAME)
-    return run("FantasyTalkingAdapterLoader", adapter_name=identity.NAME)[0]
+def adapter(models, run):
+    return adapter_with(identity, run, models)
 
 
 @pytest.fixture
@@ -164,12 +162,12 @@ def test_with_audio_strength_zero_the_face_still_counts(host, run, model, adapte
     assert torch.equal(both, alone)
 
 
-def test_a_freshly_initialised_module_leaves_the_model_bit_identical(host, run, model, adapters, face):
+def test_a_freshly_initialised_module_leaves_the_model_bit_identical(host, run, model, models, face):
     torch.manual_seed(0)
     audio = read_adapter(path_of_reference(host))
     fresh = Adapter(audio.audio, identity.WIDTHS)
     weights = {**fresh.state_dict(), **audio.weights}
-    save_adapter(adapters / "fresh.safetensors", weights, fresh.metadata())
+    save_adapter(models / "fantasytalking" / "fresh.safetensors", weights, fresh.metadata())
     adapter = run("FantasyTalkingAdapterLoader", adapter_name="fresh.safetensors")[0]
     positive, negative, latent = clip(13)
     voice = speech(host, 13)

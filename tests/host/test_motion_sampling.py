@@ -11,14 +11,12 @@ from fantasytalking_core.adapter.adapter import Adapter
 from fantasytalking_core.adapter.file import read_adapter, save_adapter
 from fantasytalking_core.adapter.motion import MotionWidths
 from support import motion, moving
-from support.runs import Watch, apply, clip, ksample, sample, speech
+from support.runs import Watch, adapter_with, apply, clip, ksample, sample, speech
 
 
 @pytest.fixture
-def adapter(adapters, run):
-    """The reference's audio weights with random motion weights, from a file."""
-    motion.write(adapters / motion.NAME)
-    return run("FantasyTalkingAdapterLoader", adapter_name=motion.NAME)[0]
+def adapter(models, run):
+    return adapter_with(motion, run, models)
 
 
 def intensity(run, expression=0.5, body=0.5):
@@ -111,11 +109,11 @@ def test_without_motion_nothing_is_added(host, run, model, adapter):
     assert torch.equal(ksample(run, apply(run, model, adapter), positive, negative, latent), plain)
 
 
-def test_a_fresh_network_leaves_the_model_bit_identical(host, run, model, adapters):
+def test_a_fresh_network_leaves_the_model_bit_identical(host, run, model, models):
     torch.manual_seed(0)
     audio = read_adapter(host.core("host.folders").adapter_path("reference.safetensors"))
     fresh = Adapter(audio.audio, motion=MotionWidths(model=256, hidden=8))
-    path = adapters / "fresh_motion.safetensors"
+    path = models / "fantasytalking" / "fresh_motion.safetensors"
     save_adapter(path, {**fresh.state_dict(), **audio.weights}, fresh.metadata())
     patched = apply(run, model, run("FantasyTalkingAdapterLoader", adapter_name=path.name)[0])
     positive, negative, latent = clip(5)
@@ -277,9 +275,9 @@ HELD = "The adapter's training data did not tell how much the body moves: body s
 
 
 @pytest.fixture
-def without_body(adapters, run):
+def without_body(models, run):
     """The adapter's weights, trained on data that did not tell how the body moves."""
-    path = adapters / "without_body.safetensors"
+    path = models / "fantasytalking" / "without_body.safetensors"
     motion.write(path)
     whole = read_adapter(path)
     ranges = {"expression": [0.001, 0.003], "body": None, "map": "log"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from support.runs import Watch, apply, clip, hear, sample, speech
+from support.runs import Watch, apply, clip, compiled, hear, sample, speech
 
 FRAMES, LATENTS, SIDE = 17, 5, 4
 """Of a clip of 32 × 32 pixels: 5 latent frames of 2 × 2 tokens."""
@@ -149,13 +149,9 @@ def in_fp8(run, model, tmp_path):
     return run("UNETLoader", unet_name="reference_wan_i2v.safetensors", weight_dtype="fp8_e4m3fn")[0]
 
 
-def compiled(run, model, tmp_path):
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
+def traced(run, model, tmp_path):
     torch._dynamo.reset()
-    model = model.clone()
-    set_torch_compile_wrapper(model, backend="eager", keys=["diffusion_model.blocks.0"])
-    return model
+    return compiled(model, "aot_eager", ["diffusion_model"])
 
 
 def on_two_devices(run, model, tmp_path):
@@ -167,7 +163,7 @@ def on_two_devices(run, model, tmp_path):
     return model
 
 
-@pytest.mark.parametrize("of", [plain, with_lora, in_fp8, compiled, on_two_devices])
+@pytest.mark.parametrize("of", [plain, with_lora, in_fp8, traced, on_two_devices])
 def test_one_who_is_heard_everywhere_is_the_unmasked_one_and_two_halves_are_a_whole(host, run, model, adapter, tmp_path, of):
     voice, patched = speech(host, FRAMES), apply(run, of(run, model, tmp_path), adapter)
     unmasked = sample(run, patched, *together(host, run, voice, None))

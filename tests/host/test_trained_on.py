@@ -14,9 +14,9 @@ ENCODER = "w600k_r50.onnx (174383860 bytes)"
 
 
 @pytest.fixture
-def adapter(adapters, run):
+def adapter(models, run):
     """Random identity weights, trained with ENCODER as a cache's index has it."""
-    path = adapters / "trained_encoder.safetensors"
+    path = models / "fantasytalking" / "trained_encoder.safetensors"
     identity.write(path)
     known = read_adapter(path)
     data = json.dumps({"samples": 3, "encoders": {"vae": "tiny", "face": ENCODER}})

@@ -83,6 +83,23 @@ def apply(run, model, adapter, audio_strength: float = 1.0):
     )[0]
 
 
+def adapter_with(part, run, models):
+    """The reference's audio weights with the random ones of `support.identity` or `support.motion`, from a file."""
+    part.write(models / "fantasytalking" / part.NAME)
+    return run("FantasyTalkingAdapterLoader", adapter_name=part.NAME)[0]
+
+
+def compiled(model, backend: str, keys: list[str]):
+    """As the host's TorchCompileModel does it; backends without a compiler trace and guard in the same way."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+    from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
+
+    model = model.clone(disable_dynamic=True)
+    options = {"guard_filter_fn": skip_torch_compile_dict} if backend == "inductor" else None
+    set_torch_compile_wrapper(model, backend, options=options, keys=keys)
+    return model
+
+
 def hear(run, positive, negative, speech):
     return run("FantasyTalkingConditioning", positive=positive, negative=negative, speech=speech)
 

@@ -141,7 +141,7 @@ def between_files(blueprint: dict) -> dict:
 
 def node_of(prompt: dict, kind: str) -> dict[str, Any]:
     """The inputs of the one node of a class."""
-    (inputs,) = (node["inputs"] for node in prompt.values() if node["class_type"] == kind)
+    (inputs,) = nodes_of(prompt, kind)
     return inputs
 
 
