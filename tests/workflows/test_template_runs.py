@@ -38,7 +38,7 @@ from support.templates import (
 )
 
 SHORT = {"FantasyTalkingEncodeSpeech": {"length": 17}}
-"""The demo runs the basic template in its own length."""
+"""For less time. The demo runs the basic template in its own length."""
 SHOWN = {
     LARGER: "768x768, 33 frames at 46 per second, 0.7",  # twice the size, a frame between any two
     SPEAKERS: "768x384, 17 frames at 23 per second, 0.7",
@@ -84,10 +84,12 @@ def masked_by_hand(prompt: dict) -> dict:
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_a_template_runs_to_the_end(demo_server, host, path):
-    prompt = as_prompt(host, read(path))
+    prompt, short = as_prompt(host, read(path)), SHORT
     if path.stem == DUB:
-        prompt = masked_by_hand(prompt)
-    short = {} if path.stem == DUB else SHORT
+        prompt, short = masked_by_hand(prompt), {}
+    else:
+        lengths = {node["length"] for node in nodes_of(prompt, "FantasyTalkingEncodeSpeech")}
+        assert lengths == {0 if path.stem == LONG else 81}  # 0: all of the recording
     assert video_of(demo_server, prompt, **short).startswith(SHOWN.get(path.stem, USUAL))
 
 
