@@ -141,15 +141,8 @@ def between_files(blueprint: dict) -> dict:
 
 def node_of(prompt: dict, kind: str) -> dict[str, Any]:
     """The inputs of the one node of a class."""
-    (inputs,) = nodes_of(prompt, kind)
+    (inputs,) = (node["inputs"] for node in prompt.values() if node["class_type"] == kind)
     return inputs
-
-
-def nodes_of(prompt: dict, kind: str) -> list[dict[str, Any]]:
-    """The inputs of every node of a class, of which there is one at least."""
-    found = [node["inputs"] for node in prompt.values() if node["class_type"] == kind]
-    assert found, f"no {kind}"
-    return found
 
 
 def class_of(prompt: dict, *kinds: str) -> str:
