@@ -55,6 +55,7 @@ def measure(job: Job, heard: int, frames: np.ndarray, clip: Clip, loud: Sequence
         [measures.correlation(opening, each) for index, each in enumerate(loud) if index != heard],
         measures.correlation(opening, loud[job.clip]),
         measures.identity_distance(steady, clip.reference, places),
+        measures.farthest_frame(steady, clip.reference, places),
         subject,
         background,
         measures.expression_motion(steady, places.face),

@@ -84,16 +84,11 @@ def report(archive: Archive, clips: Sequence[Clip], seeds: int, sampling: Sampli
     pictures = docs / "evidence"
     pictures.mkdir(parents=True, exist_ok=True)
     _draw(pictures, found, archive, clips)
-    single = single_videos.told(archive, found, clips)
-    markdown.write_between(docs / "evidence.md", MARKS, section(found, len(clips), sampling, single), NEW.format(*MARKS))
+    markdown.write_between(docs / "evidence.md", MARKS, section(found, len(clips), sampling), NEW.format(*MARKS))
 
 
-def section(found: Records, clips: int, sampling: Sampling, single: str) -> str:
-    """All that is written: tables, and the pictures' places.
-
-    Args:
-        single: what `single_videos.told` says.
-    """
+def section(found: Records, clips: int, sampling: Sampling) -> str:
+    """All that is written: tables, and the pictures' places."""
     counts = sorted({len(found[name]) for name in SETTINGS} - {0})
     seeds = len({record.seed for record in found[NEUTRAL]})
     settings = ", ".join(f"{name} {value:g}" for name, value in asdict(sampling).items())
@@ -111,7 +106,7 @@ def section(found: Records, clips: int, sampling: Sampling, single: str) -> str:
             "",
             *speech(found),
             "",
-            single,
+            single_videos.told(found),
             "",
             "![Best lags](evidence/lags.png)",
             "",

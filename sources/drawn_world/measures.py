@@ -179,6 +179,11 @@ def identity_distance(steady: Array, reference: Array, places: Places) -> float:
     return distance(steady, reference, places.head & ~places.mouth)
 
 
+def farthest_frame(steady: Array, reference: Array, places: Places) -> float:
+    """`identity_distance` of the frame in which it is largest: a mean says nothing of a video that falls apart."""
+    return max(identity_distance(frame[None], reference, places) for frame in steady)
+
+
 def flow(frames: Array) -> np.ndarray:
     """`[F − 1, H, W, 2]`: by how many pixels, x and y, each pixel of a frame moves until the next one (TV-L1)."""
     from skimage.registration import optical_flow_tvl1

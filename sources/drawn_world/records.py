@@ -49,7 +49,7 @@ class Record:
         synchrony, lag, best: with the speech that drove it, see `measures.Synchrony`.
         with_others: correlation with the speech of every clip but that one, in the order of the clips.
         with_own: correlation with the speech that belongs to the portrait's clip.
-        identity: `measures.identity_distance`.
+        identity, farthest: `measures.identity_distance`, and `measures.farthest_frame`.
         subject, background, expression: motion in pixels per frame.
         mouth: standard deviation of `opening`.
     """
@@ -65,6 +65,7 @@ class Record:
     with_others: list[float]
     with_own: float
     identity: float
+    farthest: float
     subject: float
     background: float
     expression: float
@@ -140,12 +141,12 @@ class Archive:
         path = self.folder / f"{job.name}.json"
         if not path.is_file():
             return None
-        record = Record(**json.loads(path.read_text(encoding="utf-8")))
+        values = json.loads(path.read_text(encoding="utf-8"))
         try:
             made = self.made(job)
         except FantasyTalkingError:  # its models are just being made again
             return None
-        return record if (record.made, record.measured) == (made, self._measures) else None
+        return Record(**values) if (values["made"], values["measured"]) == (made, self._measures) else None
 
     def keep(self, job: Job, record: Record) -> None:
         values = {**asdict(record), "made": self.made(job), "measured": self._measures}

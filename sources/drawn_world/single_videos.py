@@ -1,12 +1,8 @@
 """What single videos are like: a mean says nothing of the one that falls apart."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from . import measures
-from .records import NEUTRAL, STRANGER, THROUGH_VAE, Archive, Job, Record
-from .studio import Clip
+from .records import NEUTRAL, STRANGER, THROUGH_VAE, Record
 
 IN_TIME = 0.5
 """Synchrony that anyone sees."""
@@ -14,14 +10,7 @@ PART = 1 / 3
 """Of the way from the portrait to another person: no frame is to be farther."""
 
 
-def frame_distances(frames: np.ndarray, clip: Clip) -> np.ndarray:
-    """`[F]`: `measures.identity_distance` of each of the frames `[F, H, W, 3]` of a clip's portrait."""
-    places = measures.Places.of(clip.look, clip.landmarks)
-    steady = measures.steadied(frames, clip.reference, places.face)
-    return np.array([measures.identity_distance(frame[None], clip.reference, places) for frame in steady])
-
-
-def told(archive: Archive, found: dict[str, list[Record]], clips: Sequence[Clip]) -> str:
+def told(found: dict[str, list[Record]]) -> str:
     """How many videos are in time, and how far their farthest frames are from the portrait."""
     limit = PART * np.mean([record.identity for record in found[STRANGER]])
     synchronies = np.array([record.synchrony for record in found[NEUTRAL]])
@@ -30,10 +19,7 @@ def told(archive: Archive, found: dict[str, list[Record]], clips: Sequence[Clip]
         f"they range from {synchronies.min():.2f} to {synchronies.max():.2f}."
     ]
     for name, what in ((NEUTRAL, "A video's farthest frame"), (THROUGH_VAE, "That of the drawn clips through the VAE")):
-        farthest = [
-            frame_distances(archive.frames(Job(name, record.clip, record.seed)), clips[record.clip]).max()
-            for record in found[name]
-        ]
+        farthest = [record.farthest for record in found[name]]
         if farthest:
             far = sum(distance > limit for distance in farthest)
             lines.append(
