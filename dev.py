@@ -26,11 +26,13 @@ import os
 import runpy
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tarfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -273,6 +275,25 @@ def preparation(host: Host, with_models: bool = True) -> Iterator[Step]:
     )
 
 
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other command prepares this folder, and let none begin: two would do the same step over one another."""
+    HOSTS.mkdir(exist_ok=True)
+    told = False
+    # the standard library's only lock that every system has and that ends with its process
+    with closing(sqlite3.connect(HOSTS / "preparing", timeout=1, isolation_level=None)) as lock:
+        while not lock.in_transaction:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise Failure(f"{HOSTS / 'preparing'} can't be locked: {error}.") from error
+                if not told:
+                    say("Waiting for another command that is preparing this folder ...")
+                told = True
+        yield
+
+
 def arrange_base() -> None:
     """Make the host's base directory: this pack and the demo's stand-ins as its custom nodes, the demo's inputs."""
     for name in ("custom_nodes", "input", "models", "output", "user/default"):
@@ -398,9 +419,10 @@ def main(arguments: list[str]) -> None:
     try:
         host = Host.chosen()
         command = command_line(host, name, rest)
-        arrange_base()
-        for step in preparation(host, with_models=name != "check"):
-            step.ensure()
+        with one_at_a_time():
+            arrange_base()
+            for step in preparation(host, with_models=name != "check"):
+                step.ensure()
         if name == "check":
             sys.exit(check())
         environment = host.environment()

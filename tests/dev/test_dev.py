@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import io
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -55,6 +56,42 @@ def test_a_step_is_done_once_while_its_inputs_are_the_same(work):
     make_step(work).ensure()
     make_step(work).ensure()
     assert work.calls == 1
+
+
+PREPARING = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import dev
+dev.HOSTS = Path(sys.argv[2])
+product = dev.HOSTS / "product"
+
+def make():
+    with product.open("a") as file:
+        file.write("begun ")
+        file.flush()
+        time.sleep(1)
+        file.write("done ")
+
+with dev.one_at_a_time():
+    dev.Step("Making a thing", "1 s", dev.HOSTS / "stamp", "same", product, make).ensure()
+"""
+
+
+def test_two_commands_at_once_do_a_step_once(tmp_path):
+    two = [
+        subprocess.Popen([sys.executable, "-c", PREPARING, ROOT, tmp_path], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    told = "".join(each.communicate(timeout=60)[1] for each in two)
+    assert [each.returncode for each in two] == [0, 0] and (tmp_path / "product").read_text() == "begun done "
+    assert told.count("Making a thing") == 1
+
+
+def test_a_lock_is_gone_with_its_process(tmp_path):
+    killed = PREPARING.replace("time.sleep(1)", "__import__('os')._exit(9)")
+    assert subprocess.run([sys.executable, "-c", killed, ROOT, tmp_path], timeout=60, capture_output=True).returncode == 9
+    done = subprocess.run([sys.executable, "-c", PREPARING, ROOT, tmp_path], timeout=60, capture_output=True)
+    assert done.returncode == 0 and (tmp_path / "product").read_text() == "begun begun done "
 
 
 def test_a_step_is_done_again_when_its_inputs_change(work):
