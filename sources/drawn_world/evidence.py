@@ -180,9 +180,12 @@ def speech(found: Records) -> list[str]:
     ]
 
 
-def _at(coefficient: str, value: float) -> str:
-    """The setting's name."""
-    return NEUTRAL if value == 0.5 else f"{coefficient}_{value}"
+def _at_levels(found: Records, coefficient: str) -> dict[float, list[Record]]:
+    """Those of each value of a coefficient that was measured, the other one at 0.5: the same clips and seeds at each."""
+    measured = {value: found[NEUTRAL if value == 0.5 else f"{coefficient}_{value}"] for value in LEVELS}
+    videos = {value: {(r.clip, r.seed): r for r in records} for value, records in measured.items() if records}
+    in_all = set.intersection(*map(set, videos.values()))
+    return {value: [each[key] for key in sorted(in_all)] for value, each in videos.items() if in_all}
 
 
 def intensity(found: Records) -> list[str]:
@@ -190,25 +193,23 @@ def intensity(found: Records) -> list[str]:
     head = ["", "expression motion", "mouth's movement", "subject motion", "background motion", "synchrony", "paper: SD"]
     rows = []
     for coefficient, sign in (("expression", "ω_l"), ("body", "ω_b")):
-        for value in LEVELS:
-            records = found[_at(coefficient, value)]
-            if records:
-                rows.append(
-                    [
-                        f"{coefficient} {sign} = {value}",
-                        _spread((r.expression for r in records), 3),
-                        _spread((1000 * r.mouth for r in records), 2),
-                        _spread((r.subject for r in records), 3),
-                        _spread((r.background for r in records), 3),
-                        _spread((r.synchrony for r in records), 2),
-                        PAPER_SD[value],
-                    ]
-                )
+        for value, records in _at_levels(found, coefficient).items():
+            rows.append(
+                [
+                    f"{coefficient} {sign} = {value}",
+                    _spread((r.expression for r in records), 3),
+                    _spread((1000 * r.mouth for r in records), 2),
+                    _spread((r.subject for r in records), 3),
+                    _spread((r.background for r in records), 3),
+                    _spread((r.synchrony for r in records), 2),
+                    PAPER_SD[value],
+                ]
+            )
     return [
         *markdown.table(head, rows),
         "",
-        "Expression motion: flow inside of the face once the head is held still, pixels per frame. The paper moves both "
-        "coefficients together.",
+        "Expression motion: flow inside of the face once the head is held still, pixels per frame. The same clips and seeds at "
+        "each value of a coefficient. The paper moves both together.",
         *_rising(found, "expression", "expression motion", lambda r: r.expression),
         *_rising(found, "body", "subject motion", lambda r: r.subject),
     ]
@@ -216,11 +217,10 @@ def intensity(found: Records) -> list[str]:
 
 def _rising(found: Records, coefficient: str, name: str, of: Callable[[Record], float]) -> list[str]:
     """In how many of the videos a measure rises from each value to the next."""
-    series = [{(r.clip, r.seed): of(r) for r in found[_at(coefficient, value)]} for value in LEVELS]
-    both = [key for key in series[0] if all(key in each for each in series)]
-    if not both:
+    series = [[of(r) for r in records] for records in _at_levels(found, coefficient).values()]
+    if len(series) < len(LEVELS):
         return []
-    steps = [np.mean([later[key] > earlier[key] for key in both]) for earlier, later in pairwise(series)]
+    steps = [np.mean(np.greater(later, earlier)) for earlier, later in pairwise(series)]
     shares = " and ".join(f"{share:.0%}" for share in steps)
     return ["", f"The same clip and seed, {coefficient} 0.1 to 0.5 and 0.5 to 1.0: {name} rises in {shares} of the pairs."]
 
@@ -267,7 +267,7 @@ def _draw(folder: Path, found: Records, archive: Archive, clips: Sequence[Clip])
     }
     panels = []
     for coefficient in ("expression", "body"):
-        at = {value: found[_at(coefficient, value)] for value in LEVELS if found[_at(coefficient, value)]}
+        at = _at_levels(found, coefficient)
         series = {
             name: [_mean_and_error((r.clip, of(r)) for r in records) for records in at.values()] for name, of in lines.items()
         }

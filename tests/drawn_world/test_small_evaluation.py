@@ -164,6 +164,18 @@ def test_the_figures_of_the_page():
     assert "farther from the reference where identity was not trained in 50% of the pairs: +1.000 ± 2.000" in page
 
 
+def test_a_coefficient_is_compared_on_the_videos_that_were_made_at_each_value():
+    found = {name: [] for name in SETTINGS}
+    found[NEUTRAL] = [record(NEUTRAL, 0, subject=0.2), record(NEUTRAL, 0, seed=1, subject=0.8)]
+    found["body_0.1"], found["body_1.0"] = [record("body_0.1", 0, subject=0.1)], [record("body_1.0", 0, subject=0.3)]
+    lines = "\n".join(evidence.intensity(found))
+    assert all(
+        f"| body ω_b = {value} | 0.200 ± 0.000 | 5.00 ± 0.00 | {subject}00 ± 0.000 |" in lines
+        for value, subject in ((0.1, 0.1), (0.5, 0.2), (1.0, 0.3))
+    )
+    assert "body 0.1 to 0.5 and 0.5 to 1.0: subject motion rises in 100% and 100% of the pairs." in lines
+
+
 def test_a_video_whose_last_frame_shows_another_person_is_counted():
     one, other = (draw(videos.look_of("test", number), Pose()) / 255 for number in (0, 1))
     look = videos.look_of("test", 0)
