@@ -5,9 +5,9 @@ its parts, and show by comparison what that part does.
 """
 
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,47 +20,71 @@ from fantasytalking_core.training.run.config import AudioSizes, Config, MotionSi
 from . import SEED, TEXT_ROWS
 from .loop import cheaper_products, device
 
-CLIP_STEPS, FRAME_STEPS = 300, 2500
-EVERY, AVERAGED = 50, 8
-"""Steps between checkpoints, and of how many of the last ones the adapter is the mean: the rate does not fall towards the end.
-As much in synchrony as the last one, and nearer to the portrait."""
+
+@dataclass(frozen=True)
+class Round:
+    """A run in the paper's two stages. The next one begins with what it came to.
+
+    Attributes:
+        clip, frame: steps of the two stages.
+        averaged: of how many of its last checkpoints its adapter is the mean: the rate does not fall within a round. As much in
+            synchrony as the last one, and the nearer to the portrait the more there are.
+    """
+
+    learning_rate: float
+    clip: int
+    frame: int
+    averaged: int
+
+
+EVERY = 50
+"""Steps between checkpoints."""
+ROUNDS = (Round(2e-3, clip=300, frame=2500, averaged=8), Round(1e-3, clip=400, frame=4200, averaged=53))
 SHIPPED = "both"
-VARIANTS: dict[str, dict[str, Any]] = {
-    SHIPPED: {},
-    "frame": {"stages": (Stage("frame", CLIP_STEPS + FRAME_STEPS),)},
-    "clip": {"stages": (Stage("clip", CLIP_STEPS + FRAME_STEPS),)},
-    "no_identity": {"parts": ("audio", "motion")},
+ADAPTER = "adapter.safetensors"
+VARIANTS: dict[str, Callable[[Config], Config]] = {
+    SHIPPED: lambda shipped: shipped,
+    "frame": lambda shipped: _of_one_stage(shipped, "frame"),
+    "clip": lambda shipped: _of_one_stage(shipped, "clip"),
+    "no_identity": lambda shipped: replace(shipped, parts=("audio", "motion")),
 }
-"""What differs from the shipped adapter's settings."""
+"""What each makes of the shipped adapter's settings."""
 
 
-def config(variant: str, folder: Path) -> Config:
-    """A variant's settings.
+def _of_one_stage(settings: Config, name: str) -> Config:
+    return replace(settings, stages=(Stage(name, settings.steps),))
+
+
+def config(variant: str, folder: Path, number: int) -> Config:
+    """The settings of a variant's round.
 
     Args:
         folder: of the training: the DiT is in its `models`, the samples are in `cache/train`.
+        number: of the round, from 0 on.
     """
+    each, run = ROUNDS[number], folder / "runs" / variant
     shipped = Config(
         dtype="fp32",  # of the weights; see `cheaper_products`
         model=str(folder / "models" / "dit.safetensors"),
         cache=folder / "cache" / "train",
-        output=folder / "runs" / variant,
-        stages=(Stage("clip", CLIP_STEPS), Stage("frame", FRAME_STEPS)),
+        output=run / f"round_{number}",
+        init=run / f"round_{number - 1}" / ADAPTER if number else None,
+        stages=(Stage("clip", each.clip), Stage("frame", each.frame)),
         audio=AudioSizes(projected=128),
         identity=IdentitySizes(queries=4, resampler=96, depth=1, heads=4, inner=96, projected=128),
         motion=MotionSizes(hidden=64),
         batch_size=16,
-        learning_rate=2e-3,
+        learning_rate=each.learning_rate,
         warmup_steps=50,
         text_rows=TEXT_ROWS,
-        seed=SEED,
+        seed=SEED + number,
         gradient_checkpointing=False,
         workers=0,
         checkpoint_every=EVERY,
-        keep=AVERAGED,
+        keep=each.averaged,
         sample_every=0,
     )
-    return replace(shipped, **VARIANTS[variant])
+    return VARIANTS[variant](shipped)
 
 
 def train(variant: str, folder: Path) -> Path:
@@ -68,13 +92,15 @@ def train(variant: str, folder: Path) -> Path:
 
     That of the shipped one is copied to the other models as well.
     """
-    settings = config(variant, folder)
-    with cheaper_products(device()):
-        trainer_of(settings).run()
-    path = settings.output / "adapter.safetensors"
-    average(settings.output, path)
+    path = folder / "runs" / variant / ADAPTER
+    for number in range(len(ROUNDS)):
+        settings = config(variant, folder, number)
+        with cheaper_products(device()):
+            trainer_of(settings).run()
+        average(settings.output, settings.output / ADAPTER)
+    shutil.copyfile(settings.output / ADAPTER, path)
     if variant == SHIPPED:
-        shutil.copyfile(path, folder / "models" / path.name)
+        shutil.copyfile(path, folder / "models" / ADAPTER)
     return path
 
 

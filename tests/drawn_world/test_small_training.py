@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from fantasytalking_core.adapter.file import read_adapter
 from fantasytalking_core.training.data import cache
 from fantasytalking_core.training.data.sample import Sample
-from fantasytalking_core.training.run.config import Stage
 from support import training
 
 STEPS, AGAIN = 4, 2
@@ -134,40 +133,48 @@ def test_prompts_and_images_are_left_out_as_often_as_is_said(small, folder):
     assert batch.text.shape[1:] == (32, 64) and not batch.text[:, 30:].any()
 
 
+@pytest.fixture
+def short(small, monkeypatch):
+    """Of every round of an adapter a few steps, in small batches; other settings on demand."""
+
+    def set_up(*rounds: tuple[float, int, int, int], **values) -> None:
+        whole = small.adapters.config
+        monkeypatch.setattr(small.adapters, "ROUNDS", tuple(small.adapters.Round(*each) for each in rounds))
+        monkeypatch.setattr(small.adapters, "config", lambda *which: replace(whole(*which), batch_size=2, **values))
+
+    return set_up
+
+
 def test_the_variants_lack_what_they_are_named_for_and_have_as_many_steps(small, folder):
-    settings = {name: small.adapters.config(name, folder) for name in small.adapters.VARIANTS}
-    assert len({each.steps for each in settings.values()}) == 1 and len({each.output for each in settings.values()}) == 4
-    assert [stage.name for stage in settings["both"].stages] == ["clip", "frame"]
-    assert [stage.name for name in ("clip", "frame") for stage in settings[name].stages] == ["clip", "frame"]
-    assert settings["no_identity"].parts == ("audio", "motion") and settings["no_identity"].stages == settings["both"].stages
-    assert all(each.parts == ("audio", "identity", "motion") for name, each in settings.items() if name != "no_identity")
+    for number in range(len(small.adapters.ROUNDS)):
+        settings = {name: small.adapters.config(name, folder, number) for name in small.adapters.VARIANTS}
+        assert len({each.steps for each in settings.values()}) == 1 and len({each.output for each in settings.values()}) == 4
+        assert [stage.name for stage in settings["both"].stages] == ["clip", "frame"]
+        assert [stage.name for name in ("clip", "frame") for stage in settings[name].stages] == ["clip", "frame"]
+        assert (
+            settings["no_identity"].parts == ("audio", "motion") and settings["no_identity"].stages == settings["both"].stages
+        )
+        assert all(each.parts == ("audio", "identity", "motion") for name, each in settings.items() if name != "no_identity")
 
 
 @pytest.mark.parametrize("variant, parts", [("no_identity", ("audio", "motion")), ("both", ("audio", "identity", "motion"))])
-def test_a_run_of_the_trainer_becomes_an_adapter_file(small, folder, dit, monkeypatch, variant, parts):
-    settings = replace(small.adapters.config(variant, folder), stages=(Stage("clip", 2), Stage("frame", 2)), batch_size=2)
-    monkeypatch.setattr(small.adapters, "config", lambda *_: settings)
+def test_a_run_of_the_trainer_becomes_an_adapter_file(small, folder, dit, short, variant, parts):
+    short((2e-3, 2, 2, 2), (1e-3, 1, 1, 2))
     path = small.adapters.train(variant, folder)
     assert path == folder / "runs" / variant / "adapter.safetensors" and read_adapter(path).parts == parts
     assert small.adapters.train(variant, folder) == path  # from its last checkpoint: nothing is left to do
     assert (folder / "models" / "adapter.safetensors").is_file() == (variant == "both")
 
 
-def test_an_adapter_is_the_mean_of_its_runs_last_checkpoints(small, folder, dit, monkeypatch):
-    settings = replace(
-        small.adapters.config("clip", folder),
-        stages=(Stage("clip", 3),),
-        batch_size=2,
-        checkpoint_every=1,
-        keep=2,
-        warmup_steps=0,
-    )
-    settings = replace(settings, output=folder / "runs" / "averaged")
-    monkeypatch.setattr(small.adapters, "config", lambda *_: settings)
-    found = read_adapter(small.adapters.train("clip", folder))
-    second, third = (read_adapter(settings.output / f"checkpoints/step_0000000{step}/adapter.safetensors") for step in (2, 3))
+def test_a_rounds_adapter_is_the_mean_of_its_last_checkpoints_and_the_next_round_begins_with_it(small, folder, dit, short):
+    short((2e-3, 1, 2, 2), (1e-12, 1, 1, 1), checkpoint_every=1, warmup_steps=0)
+    last = read_adapter(small.adapters.train("frame", folder))
+    first = folder / "runs/frame/round_0"
+    found = read_adapter(first / "adapter.safetensors")
+    second, third = (read_adapter(first / f"checkpoints/step_0000000{step}/adapter.safetensors") for step in (2, 3))
     key = max(found.weights, key=lambda each: (second.weights[each] - third.weights[each]).abs().max())
     assert not torch.equal(second.weights[key], third.weights[key])
     for name, value in found.weights.items():
         torch.testing.assert_close(value, (second.weights[name] + third.weights[name]) / 2)
+        torch.testing.assert_close(last.weights[name], value)
     assert found.metadata["steps"] == "3"
