@@ -32,7 +32,7 @@ import tarfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -42,6 +42,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 HOSTS = ROOT / ".host"
 BASE = HOSTS / "base"
+LOCK = HOSTS / "preparing"
 LAUNCH, LAUNCH_ALONE = "launch-in-environment", "launch-without-the-pack"
 DRAWN_WORLD = ROOT / "sources/drawn_world"
 DEMOS = ("long", "two", "dub")
@@ -277,20 +278,27 @@ def preparation(host: Host, with_models: bool = True) -> Iterator[Step]:
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Wait until no other command prepares this folder, and let none begin: two would do the same step over one another."""
-    HOSTS.mkdir(exist_ok=True)
+    """Wait until no other command prepares this folder, and let none begin: two would do the same step over one another.
+
+    Where nothing can be locked, as in a folder that can only be read, go on all the same.
+    """
     told = False
-    # the standard library's only lock that every system has and that ends with its process
-    with closing(sqlite3.connect(HOSTS / "preparing", timeout=1, isolation_level=None)) as lock:
-        while not lock.in_transaction:
-            try:
-                lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
-                    raise Failure(f"{HOSTS / 'preparing'} can't be locked: {error}.") from error
-                if not told:
-                    say("Waiting for another command that is preparing this folder ...")
-                told = True
+    with ExitStack() as until_prepared:
+        try:
+            HOSTS.mkdir(exist_ok=True)
+            # the standard library's only lock that ends with its process on every system
+            lock = until_prepared.enter_context(closing(sqlite3.connect(LOCK, timeout=1, isolation_level=None)))
+            while not lock.in_transaction:
+                try:
+                    lock.execute("BEGIN EXCLUSIVE")
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error):
+                        raise
+                    if not told:
+                        say(f"Waiting for another command that is preparing this folder ({LOCK} is locked) ...")
+                    told = True
+        except (sqlite3.Error, OSError) as error:
+            say(f"{LOCK} can't be locked ({error}): start no other command before this one is prepared.")
         yield
 
 

@@ -64,13 +64,14 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import dev
 dev.HOSTS = Path(sys.argv[2])
+dev.LOCK = dev.HOSTS / "preparing"
 product = dev.HOSTS / "product"
 
 def make():
     with product.open("a") as file:
         file.write("begun ")
         file.flush()
-        time.sleep(1)
+        time.sleep(2)
         file.write("done ")
 
 with dev.one_at_a_time():
@@ -84,14 +85,21 @@ def test_two_commands_at_once_do_a_step_once(tmp_path):
     ]
     told = "".join(each.communicate(timeout=60)[1] for each in two)
     assert [each.returncode for each in two] == [0, 0] and (tmp_path / "product").read_text() == "begun done "
-    assert told.count("Making a thing") == 1
+    assert told.count("Making a thing") == 1 and told.count("Waiting for another command") == 1
 
 
 def test_a_lock_is_gone_with_its_process(tmp_path):
-    killed = PREPARING.replace("time.sleep(1)", "__import__('os')._exit(9)")
+    killed = PREPARING.replace("time.sleep(2)", "__import__('os')._exit(9)")
     assert subprocess.run([sys.executable, "-c", killed, ROOT, tmp_path], timeout=60, capture_output=True).returncode == 9
     done = subprocess.run([sys.executable, "-c", PREPARING, ROOT, tmp_path], timeout=60, capture_output=True)
     assert done.returncode == 0 and (tmp_path / "product").read_text() == "begun begun done "
+
+
+def test_a_folder_that_cannot_be_locked_is_prepared_all_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(dev, "HOSTS", tmp_path)
+    monkeypatch.setattr(dev, "LOCK", tmp_path / "missing/preparing")
+    with dev.one_at_a_time():
+        assert "can't be locked (unable to open database file)" in capsys.readouterr().err
 
 
 def test_a_step_is_done_again_when_its_inputs_change(work):
