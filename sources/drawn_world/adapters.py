@@ -1,6 +1,6 @@
 """The small adapters: runs of the pack's own trainer on the frozen small DiT.
 
-`both` is the one that is shipped, trained in the paper's two stages (§3.2); the others, with as many steps, lack one of
+`both` is the one that is shipped, trained in the paper's two stages (§3.2), twice; the others, with as many steps, lack one of
 its parts, and show by comparison what that part does.
 """
 
@@ -14,6 +14,7 @@ import torch
 from fantasytalking_core.adapter.file import save_adapter
 from fantasytalking_core.adapter.identity import IdentitySizes
 from fantasytalking_core.commands.run import trainer_of
+from fantasytalking_core.files import complete
 from fantasytalking_core.training.run import checkpoints
 from fantasytalking_core.training.run.config import AudioSizes, Config, MotionSizes, Stage
 
@@ -28,7 +29,7 @@ class Round:
     Attributes:
         clip, frame: steps of the two stages.
         averaged: of how many of its last checkpoints its adapter is the mean: the rate does not fall within a round. As much in
-            synchrony as the last one, and the nearer to the portrait the more there are.
+            synchrony as the last one, and nearer to the portrait.
     """
 
     learning_rate: float
@@ -62,26 +63,26 @@ def config(variant: str, folder: Path, number: int) -> Config:
         folder: of the training: the DiT is in its `models`, the samples are in `cache/train`.
         number: of the round, from 0 on.
     """
-    each, run = ROUNDS[number], folder / "runs" / variant
+    now, run = ROUNDS[number], folder / "runs" / variant
     shipped = Config(
         dtype="fp32",  # of the weights; see `cheaper_products`
         model=str(folder / "models" / "dit.safetensors"),
         cache=folder / "cache" / "train",
         output=run / f"round_{number}",
         init=run / f"round_{number - 1}" / ADAPTER if number else None,
-        stages=(Stage("clip", each.clip), Stage("frame", each.frame)),
+        stages=(Stage("clip", now.clip), Stage("frame", now.frame)),
         audio=AudioSizes(projected=128),
         identity=IdentitySizes(queries=4, resampler=96, depth=1, heads=4, inner=96, projected=128),
         motion=MotionSizes(hidden=64),
         batch_size=16,
-        learning_rate=each.learning_rate,
+        learning_rate=now.learning_rate,
         warmup_steps=50,
         text_rows=TEXT_ROWS,
         seed=SEED + number,
         gradient_checkpointing=False,
         workers=0,
         checkpoint_every=EVERY,
-        keep=each.averaged,
+        keep=now.averaged,
         sample_every=0,
     )
     return VARIANTS[variant](shipped)
@@ -98,9 +99,10 @@ def train(variant: str, folder: Path) -> Path:
         with cheaper_products(device()):
             trainer_of(settings).run()
         average(settings.output, settings.output / ADAPTER)
-    shutil.copyfile(settings.output / ADAPTER, path)
     if variant == SHIPPED:
-        shutil.copyfile(path, folder / "models" / ADAPTER)
+        shutil.copyfile(settings.output / ADAPTER, folder / "models" / ADAPTER)
+    with complete(path) as partial:  # it says that the variant is trained
+        shutil.copyfile(settings.output / ADAPTER, partial)
     return path
 
 
