@@ -46,11 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
             last = trainer.run()
     except KeyboardInterrupt:  # before the first step; later it asks the run to end
         sys.stderr.write("Interrupted: the same command goes on from the last checkpoint.\n")
-        return 130
+        return together.leave(130)
     except Exception as error:
         together.fail(str(error) if isinstance(error, FantasyTalkingError) else traceback.format_exc())
         return 1
     together.finish()
     trainer.accelerator.end_training()  # not where it failed: it would wait for the other processes
     sys.stdout.write(f"{last}\n")
-    return 128 + stop.signal if stop.signal else 0
+    return together.leave(128 + stop.signal if stop.signal else 0)

@@ -6,6 +6,7 @@ CHANGES: settings as JSON.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def main(host: Path, pack: Path, folder: Path, output: Path, changes: str = "{}"
     found["sharded"] = sharded_gradients(folder, output.with_name(f"{output.name}_sharded"), **json.loads(changes))
     torch.save(found, f"{output}.{found['process']}.pt")
     torch.distributed.barrier()  # one that ends while the other is still asking may be aborted
-    torch.distributed.destroy_process_group()
+    os._exit(0)  # see `Together.leave`
 
 
 if __name__ == "__main__":

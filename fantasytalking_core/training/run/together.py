@@ -52,6 +52,18 @@ class Together:
         if self.thread.is_alive():
             self.thread.join(GRACE)
 
+    def leave(self, status: int) -> int:
+        """The run's exit status; where there are other processes, end this one with it.
+
+        Not by way of the interpreter: that takes the group apart, and holds its lock while it waits for gloo's thread, which
+        may wait for the same lock to leave a tensor behind (torch 2.11, c10d::Reducer). The process then never ended.
+        """
+        if self.processes > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        return status
+
     def _watch(self) -> None:
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         while self.store is None and not self.ended.wait(EVERY):
