@@ -42,7 +42,6 @@ EVERY = 50
 """Steps between checkpoints."""
 ROUNDS = (Round(2e-3, clip=300, frame=2500, averaged=8), Round(1e-3, clip=400, frame=4200, averaged=53))
 SHIPPED = "both"
-ADAPTER = "adapter.safetensors"
 VARIANTS: dict[str, Callable[[Config], Config]] = {
     SHIPPED: lambda shipped: shipped,
     "frame": lambda shipped: _of_one_stage(shipped, "frame"),
@@ -69,7 +68,7 @@ def config(variant: str, folder: Path, number: int) -> Config:
         model=str(folder / "models" / "dit.safetensors"),
         cache=folder / "cache" / "train",
         output=run / f"round_{number}",
-        init=run / f"round_{number - 1}" / ADAPTER if number else None,
+        init=run / f"round_{number - 1}" / checkpoints.ADAPTER if number else None,
         stages=(Stage("clip", now.clip), Stage("frame", now.frame)),
         audio=AudioSizes(projected=128),
         identity=IdentitySizes(queries=4, resampler=96, depth=1, heads=4, inner=96, projected=128),
@@ -93,16 +92,16 @@ def train(variant: str, folder: Path) -> Path:
 
     That of the shipped one is copied to the other models as well.
     """
-    path = folder / "runs" / variant / ADAPTER
+    path = folder / "runs" / variant / checkpoints.ADAPTER
     for number in range(len(ROUNDS)):
         settings = config(variant, folder, number)
         with cheaper_products(device()):
             trainer_of(settings).run()
-        average(settings.output, settings.output / ADAPTER)
+        average(settings.output, settings.output / checkpoints.ADAPTER)
     if variant == SHIPPED:
-        shutil.copyfile(settings.output / ADAPTER, folder / "models" / ADAPTER)
+        shutil.copyfile(settings.output / checkpoints.ADAPTER, folder / "models" / checkpoints.ADAPTER)
     with complete(path) as partial:  # it says that the variant is trained
-        shutil.copyfile(settings.output / ADAPTER, partial)
+        shutil.copyfile(settings.output / checkpoints.ADAPTER, partial)
     return path
 
 

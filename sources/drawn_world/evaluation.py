@@ -42,6 +42,7 @@ def measure(job: Job, heard: int, frames: np.ndarray, clip: Clip, loud: Sequence
     opening = measures.mouth_opening(frames, clip.reference, places)
     fit = measures.synchrony(opening, loud[heard])
     steady = measures.steadied(frames, clip.reference, places.face)
+    heads = measures.identity_distances(steady, clip.reference, places)
     subject, background = measures.motion(frames, places.person)
     return Record(
         job.setting,
@@ -54,8 +55,8 @@ def measure(job: Job, heard: int, frames: np.ndarray, clip: Clip, loud: Sequence
         fit.best,
         [measures.correlation(opening, each) for index, each in enumerate(loud) if index != heard],
         measures.correlation(opening, loud[job.clip]),
-        measures.identity_distance(steady, clip.reference, places),
-        measures.farthest_frame(steady, clip.reference, places),
+        float(heads.mean()),
+        float(heads.max()),
         subject,
         background,
         measures.expression_motion(steady, places.face),

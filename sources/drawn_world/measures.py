@@ -159,29 +159,29 @@ def steadied(frames: Array, reference: Array, face: np.ndarray) -> np.ndarray:
     return out
 
 
-def distance(pictures: Array, reference: Array, region: np.ndarray) -> float:
-    """Mean distance in Lab of pictures `[F, H, W, 3]` from one, over a region; 2.3 is what an eye just sees."""
+def distances(pictures: Array, reference: Array, region: np.ndarray) -> np.ndarray:
+    """`[F]`: mean distance in Lab of each picture `[F, H, W, 3]` from one, over a region; 2.3 is what an eye just sees."""
     from skimage.color import rgb2lab
 
     blurred = _blurred(np.concatenate([_numpy(reference)[None], _numpy(pictures)]), SMOOTH)
     still, *others = rgb2lab(np.clip(blurred, 0, 1))
-    return float(np.mean([np.linalg.norm(other - still, axis=-1)[region].mean() for other in others]))
+    return np.array([np.linalg.norm(other - still, axis=-1)[region].mean() for other in others])
 
 
-def identity_distance(steady: Array, reference: Array, places: Places) -> float:
-    """How far the head is from that of the reference: `distance` at the same places of the head.
+def identity_distances(steady: Array, reference: Array, places: Places) -> np.ndarray:
+    """`[F]`: how far each frame's head is from that of the reference: `distances` at the same places of the head.
 
     An outline elsewhere is another colour there, so it counts shapes too; the mouth, which is to move, is left out.
 
     Args:
         steady: from `steadied`.
     """
-    return distance(steady, reference, places.head & ~places.mouth)
+    return distances(steady, reference, places.head & ~places.mouth)
 
 
-def farthest_frame(steady: Array, reference: Array, places: Places) -> float:
-    """`identity_distance` of the frame in which it is largest: a mean says nothing of a video that falls apart."""
-    return max(identity_distance(frame[None], reference, places) for frame in steady)
+def identity_distance(steady: Array, reference: Array, places: Places) -> float:
+    """The mean of `identity_distances`."""
+    return float(identity_distances(steady, reference, places).mean())
 
 
 def flow(frames: Array) -> np.ndarray:

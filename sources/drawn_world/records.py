@@ -49,7 +49,7 @@ class Record:
         synchrony, lag, best: with the speech that drove it, see `measures.Synchrony`.
         with_others: correlation with the speech of every clip but that one, in the order of the clips.
         with_own: correlation with the speech that belongs to the portrait's clip.
-        identity, farthest: `measures.identity_distance`, and `measures.farthest_frame`.
+        identity, farthest: mean and maximum of `measures.identity_distances`.
         subject, background, expression: motion in pixels per frame.
         mouth: standard deviation of `opening`.
     """

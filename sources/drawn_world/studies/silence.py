@@ -45,7 +45,7 @@ def measured(clip, frames: np.ndarray, pause: float) -> tuple[dict[str, float], 
     return {
         "open in speech": float(OPENNESS * np.quantile(seen.opening[talk], 0.95)),
         "open in the pause": float(OPENNESS * seen.opening[silent].mean()),
-        "lips from the shut ones": measures.distance(steady[silent], clip.reference, seen.places.lips),
+        "lips from the shut ones": float(measures.distances(steady[silent], clip.reference, seen.places.lips).mean()),
         "identity in the pause": measures.identity_distance(steady[silent], clip.reference, seen.places),
         "identity in speech": measures.identity_distance(steady[talk], clip.reference, seen.places),
         "synchrony": seen.synchrony(clip.speech).r,
